@@ -1,0 +1,45 @@
+# Everything is made in .venv and build/; every target prepares what it needs and is quick the second time.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
+
+.PHONY: help demo test check e2e bench protos lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: $(READY) ## Run the agent, fake cards and a simulated kubelet, step by step (no root, under 10 s)
+	@$(BIN)/npu-agent demo
+
+test: $(READY) ## Run the tests that need neither root nor a real kubelet
+	$(BIN)/pytest -q tests
+
+check: $(READY) ## Lint, types, layers, and that generated files are fresh
+	PYTHON=$(BIN)/python ./scripts/check
+
+e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
+	$(BIN)/pytest -q -m e2e tests/e2e
+
+bench: $(READY) ## Measure the figures of README.md and write build/bench.json
+	$(BIN)/python -m benchmarks
+
+protos: $(READY) ## Generate npu_agent/api from protos/
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./scripts/generate-api npu_agent/api
+
+lock: $(READY) ## Lock the newest allowed versions of the dependencies, with hashes
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements/runtime.txt pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -c requirements/runtime.txt -o requirements/development.txt --group dev pyproject.toml
+
+clean: ## Remove what the other targets made
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml requirements/development.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "npu-agent needs Python 3.11 or newer with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3." >&2; exit 1; }
+	@echo "preparing .venv"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/development.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)

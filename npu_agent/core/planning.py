@@ -1,0 +1,124 @@
+"""From accelerators and configuration to pools: which card becomes which devices of which resource."""
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.health import Health
+from npu_agent.core.identity import as_device_id
+from npu_agent.core.pool import Device, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which accelerators are meant. An empty field means any; each text may hold the wildcards of a shell ("0000:6?:*").
+
+    `locations` are matched against the accelerator's path joined with "/" and against each beginning of it, so that "numa1" or
+    "numa1/*" mean all that sits on that node.
+    """
+
+    backends: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    pci_addresses: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    numa_nodes: tuple[int, ...] = ()
+
+    def matches(self, accelerator: Accelerator) -> bool:
+        path = accelerator.location
+        beginnings = ["/".join(path[:depth]) for depth in range(1, len(path) + 1)]
+        return (
+            _any(self.backends, [accelerator.backend])
+            and _any(self.families, [accelerator.family])
+            and _any(self.ids, [accelerator.id])
+            and _any(self.pci_addresses, [accelerator.pci_address])
+            and _any(self.locations, beginnings)
+            and (not self.numa_nodes or accelerator.numa_node in self.numa_nodes)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSpec:
+    """How the devices of one resource are made of the accelerators that its selector means.
+
+    `partition` is a kind of part ("2core"), empty for whole cards. `replicas` (≥ 1) devices are made of each card or part.
+    """
+
+    name: str
+    selector: Selector = Selector()
+    partition: str = ""
+    replicas: int = 1
+    policy: str = "packed"
+
+
+Parts = Callable[[Accelerator, str], Sequence[str]]
+"""The names of the parts of a kind that an accelerator divides into; a backend's `partition_names`."""
+
+
+def assign(accelerators: Iterable[Accelerator], specs: Sequence[ResourceSpec], excluded: Selector | None) -> dict[str, str]:
+    """Return the resource name for each accelerator id that gets one.
+
+    The first spec that selects a card takes it, so no card is ever part of two resources. Excluded and unusable cards get none.
+    """
+    resources: dict[str, str] = {}
+    for accelerator in accelerators:
+        if accelerator.unusable or (excluded is not None and excluded.matches(accelerator)):
+            continue
+        for spec in specs:
+            if spec.selector.matches(accelerator):
+                resources[accelerator.id] = spec.name
+                break
+    return resources
+
+
+def plan(
+    accelerators: Sequence[Accelerator],
+    health: Mapping[str, Health],
+    specs: Sequence[ResourceSpec],
+    *,
+    excluded: Selector | None = None,
+    parts: Parts = lambda accelerator, kind: (),
+    previous: Mapping[str, Pool] | None = None,
+) -> dict[str, Pool]:
+    """Return the pool of each spec's resource, by resource name; a resource without a card has an empty pool.
+
+    `health` has an entry for each accelerator. A pool that equals the previous one of its name is that one, so that its generation
+    tells whether anything changed.
+    """
+    resources = assign(accelerators, specs, excluded)
+    pools: dict[str, Pool] = {}
+    for spec in specs:
+        devices = [
+            device
+            for accelerator in accelerators
+            if resources.get(accelerator.id) == spec.name
+            for device in _devices(accelerator, health[accelerator.id], spec, parts)
+        ]
+        devices.sort(key=lambda device: device.id)
+        old = (previous or {}).get(spec.name)
+        pool = Pool(spec.name, tuple(devices), spec.policy, old.generation if old else 0)
+        if old is not None and pool != old:
+            pool = Pool(spec.name, tuple(devices), spec.policy, old.generation + 1)
+        pools[spec.name] = pool
+    return pools
+
+
+def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts: Parts) -> Iterable[Device]:
+    names = parts(accelerator, spec.partition) if spec.partition else ("",)
+    for part in names:
+        for replica in range(spec.replicas):
+            suffix = (f"_{part}" if part else "") + (f"_r{replica}" if spec.replicas > 1 else "")
+            yield Device(
+                id=as_device_id(accelerator.id + suffix) if suffix else accelerator.id,
+                accelerator_id=accelerator.id,
+                health=health,
+                location=accelerator.location,
+                numa_node=accelerator.numa_node,
+                partition=part,
+                replica=replica if spec.replicas > 1 else None,
+            )
+
+
+def _any(patterns: Sequence[str], values: Sequence[str]) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns for value in values)

@@ -1,0 +1,1 @@
+"""The DevicePlugin service, its sockets, and the link to kubelet."""

@@ -1,0 +1,1 @@
+"""What can be seen of who uses devices: kubelet's PodResources."""

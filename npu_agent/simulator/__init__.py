@@ -1,0 +1,1 @@
+"""A simulated kubelet for local development, for `demo` and for tests."""
