@@ -1,1 +1,3 @@
-"""npu-agent: one Kubernetes device plugin per node for accelerators of many vendors."""
+"""One Kubernetes device plugin per node for NPUs and GPUs of many vendors."""
+
+__version__ = "0.1.0"

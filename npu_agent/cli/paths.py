@@ -1,0 +1,63 @@
+"""The options that several commands share, and what they mean where they are not given."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from npu_agent.cli import exits
+
+if TYPE_CHECKING:
+    from npu_agent.config import Configuration
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in")
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        envvar="NPU_AGENT_BACKEND",
+        help="Use this backend only, with its options of the configuration; may be repeated.",
+        show_default="those of the configuration",
+    ),
+]
+HostRoot = Annotated[
+    Path, typer.Option(envvar="NPU_AGENT_HOST_ROOT", help="Where the host's / is mounted; all of /sys and /dev is looked for below it.")
+]
+RuntimeDir = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NPU_AGENT_RUNTIME_DIR",
+        help="The folder of the agent's lock and its own socket.",
+        show_default="/run/npu-agent, or a folder of yours without root",
+    ),
+]
+
+
+def runtime_dir(given: Path | None) -> Path:
+    """Return the folder of the agent's lock and socket: `given`, else the system's for root, else the user's own."""
+    if given is not None:
+        return given
+    if os.geteuid() == 0:
+        return Path("/run/npu-agent")
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(own) / "npu-agent" if own else Path(tempfile.gettempdir()) / f"npu-agent-{os.geteuid()}"
+
+
+def configuration(path: Path | None, backends: list[str] | None) -> "Configuration":
+    """Return the configuration at `path` (the built-in one for None) with only `backends`, or end with status 2 and every mistake."""
+    from dataclasses import replace
+
+    from npu_agent import config
+
+    try:
+        loaded = config.DEFAULT if path is None else config.load(path)
+    except config.ConfigurationError as error:
+        exits.usage(str(error))
+    if not backends:
+        return loaded
+    return replace(loaded, backends={name: loaded.backends.get(name, {}) for name in backends})

@@ -1,0 +1,90 @@
+"""`npu-agent serve`: run the agent on this node."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from npu_agent.cli import exits, paths
+
+
+class Level(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Form(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(serve)
+
+
+def serve(
+    config: paths.Config = None,
+    backend: paths.Backends = None,
+    host_root: paths.HostRoot = Path("/"),
+    kubelet_dir: Annotated[
+        Path, typer.Option(envvar="NPU_AGENT_KUBELET_DIR", help="kubelet's folder; it holds device-plugins and pod-resources.")
+    ] = Path("/var/lib/kubelet"),
+    pod_resources: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NPU_AGENT_POD_RESOURCES",
+            help="kubelet's PodResources socket, where kubelet has another --root-dir.",
+            show_default="KUBELET_DIR/pod-resources/kubelet.sock",
+        ),
+    ] = None,
+    runtime_dir: paths.RuntimeDir = None,
+    log_level: Annotated[Level, typer.Option(envvar="NPU_AGENT_LOG_LEVEL", help="What is logged, from this level on.")] = Level.INFO,
+    log_format: Annotated[Form, typer.Option(envvar="NPU_AGENT_LOG_FORMAT", help="Lines for people or JSON for machines.")] = Form.TEXT,
+    replace: Annotated[
+        bool, typer.Option("--replace", envvar="NPU_AGENT_REPLACE", help="Take over from an agent that runs on this node already.")
+    ] = False,
+) -> None:
+    """Run the agent: find accelerators, watch their health, and give them to pods through kubelet."""
+    import asyncio
+    import logging
+
+    from npu_agent import logs
+    from npu_agent.agent import NoDevice, Options
+    from npu_agent.agent import serve as run
+    from npu_agent.backends.errors import BackendError
+    from npu_agent.control.instance import AlreadyRunning, RuntimeFolderUnusable
+    from npu_agent.deviceplugin.errors import FolderUnlinked
+
+    configuration = paths.configuration(config, backend)
+    logs.set_up(log_level.value, log_format.value)
+    options = Options(
+        configuration=configuration,
+        kubelet_dir=kubelet_dir,
+        runtime_dir=paths.runtime_dir(runtime_dir),
+        host_root=host_root,
+        pod_resources=pod_resources or kubelet_dir / "pod-resources" / "kubelet.sock",
+        replace=replace,
+    )
+    try:
+        asyncio.run(run(options))
+    except* BackendError as errors:
+        exits.usage("; ".join(str(error) for error in _leaves(errors)))
+    except* (AlreadyRunning, RuntimeFolderUnusable, FolderUnlinked, NoDevice) as errors:
+        text = "; ".join(dict.fromkeys(str(error) for error in _leaves(errors)))
+        logging.getLogger(__name__).error("%s", text)
+        raise typer.Exit(1) from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

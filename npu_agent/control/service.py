@@ -1,0 +1,103 @@
+"""The agent's own API, as the agent serves it on its Unix socket."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+from grpclib.const import Status as Code
+from grpclib.exceptions import GRPCError
+from grpclib.server import Server
+
+from npu_agent.api.npu_agent.v1 import (
+    AgentBase,
+    CommandBackendRequest,
+    CommandBackendResponse,
+    GetStatusRequest,
+    ShutdownRequest,
+    ShutdownResponse,
+    Status,
+)
+from npu_agent.control.client import SOCKET_NAME
+
+WATCH_AGAIN_S = 2.0
+"""Seconds between two looks for followers that want holders: kubelet does not tell when those change."""
+
+
+class CommandRefused(Exception):
+    """A backend cannot carry out a command; the text is for whoever asked."""
+
+
+class Agent(Protocol):
+    """What the service needs of the agent."""
+
+    async def status(self, *, with_holders: bool) -> Status:
+        """Return what the agent knows now."""
+
+    async def changed(self) -> None:
+        """Return when something that `status` shows has changed."""
+
+    async def command(self, backend: str, command: str, arguments: Sequence[str]) -> str:
+        """Carry out a command of a backend. Raises CommandRefused."""
+
+    def shut_down(self) -> None:
+        """Begin to end."""
+
+
+class AgentService(AgentBase):
+    """Answers `npu-agent list`, `fake` and `serve --replace`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def get_status(self, message: GetStatusRequest) -> Status:
+        """Say what there is now."""
+        return await self._agent.status(with_holders=message.with_holders)
+
+    async def watch_status(self, message: GetStatusRequest) -> AsyncIterator[Status]:
+        """Say it at once and again when it differs."""
+        last: bytes | None = None
+        while True:
+            status = await self._agent.status(with_holders=message.with_holders)
+            if bytes(status) != last:
+                last = bytes(status)
+                yield status
+            with anyio.move_on_after(WATCH_AGAIN_S if message.with_holders else float("inf")):
+                await self._agent.changed()
+
+    async def command_backend(self, message: CommandBackendRequest) -> CommandBackendResponse:
+        """Pass a command on to a backend."""
+        try:
+            answer = await self._agent.command(message.backend, message.command, message.arguments)
+        except CommandRefused as error:
+            raise GRPCError(Code.INVALID_ARGUMENT, str(error)) from error
+        return CommandBackendResponse(message=answer)
+
+    async def shutdown(self, message: ShutdownRequest) -> ShutdownResponse:
+        """Answer, then end."""
+        asyncio.get_running_loop().call_later(0.01, self._agent.shut_down)
+        return ShutdownResponse()
+
+
+@asynccontextmanager
+async def serving(agent: Agent, runtime_dir: Path) -> AsyncIterator[None]:
+    """Serve `agent` on the socket below `runtime_dir` while entered. Only the owner of the folder can connect.
+
+    The caller holds the lock of the folder, so a socket file that is there was left behind.
+    """
+    path = runtime_dir / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    server = Server([AgentService(agent)])
+    before = os.umask(0o177)
+    try:
+        await server.start(path=str(path))
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""What several devices need, as one: the answer to a container that holds more than one."""
+
+from collections.abc import Iterable
+
+from npu_agent.core.accelerator import ContainerEdits, DeviceNode, Mount
+
+
+class EditsConflict(ValueError):
+    """Two devices want different things at one place of the container."""
+
+
+def merge(parts: Iterable[ContainerEdits]) -> ContainerEdits:
+    """Return all of `parts` as one, each node and mount once, in order.
+
+    Partitions of one card share nodes, so equal ones are expected. A variable that several devices set gets their values joined with
+    commas. Raises EditsConflict if two want different host paths at one path of the container.
+    """
+    nodes: dict[str, DeviceNode] = {}
+    mounts: dict[str, Mount] = {}
+    environment: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for node in part.device_nodes:
+            if nodes.setdefault(node.container_path, node).host_path != node.host_path:
+                raise EditsConflict(_conflict(node.container_path, nodes[node.container_path].host_path, node.host_path))
+        for mount in part.mounts:
+            if mounts.setdefault(mount.container_path, mount).host_path != mount.host_path:
+                raise EditsConflict(_conflict(mount.container_path, mounts[mount.container_path].host_path, mount.host_path))
+        for name, value in part.environment:
+            environment.setdefault(name, {})[value] = None
+    return ContainerEdits(
+        tuple(nodes.values()), tuple(mounts.values()), tuple((name, ",".join(values)) for name, values in environment.items())
+    )
+
+
+def _conflict(place: str, first: str, second: str) -> str:
+    return f"both {first} and {second} would be {place} in the container; ask for one device, or give the family other container paths"

@@ -1,0 +1,25 @@
+"""What can go wrong between us and kubelet."""
+
+
+class DevicePluginError(Exception):
+    """The device plugin cannot do what was asked; the text says what to do."""
+
+
+class AllocationError(DevicePluginError):
+    """Devices cannot be given to a container. kubelet shows the text in the status of the pod that it rejects."""
+
+
+class KubeletUnreachable(DevicePluginError):
+    """Nobody listens on kubelet's socket: kubelet is down, or between creating the socket and serving it."""
+
+
+class RegistrationRefused(DevicePluginError):
+    """kubelet answered Register with an error, or did not answer in time. The text is kubelet's."""
+
+
+class OwnSocketBroken(DevicePluginError):
+    """Our own socket cannot be made or does not answer, so registering it would fail and cost a registration that works."""
+
+
+class FolderUnlinked(DevicePluginError):
+    """The folder of device plugins was deleted below our mount: no new kubelet can ever be seen from here."""

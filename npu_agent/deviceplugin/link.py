@@ -1,0 +1,230 @@
+"""The link of one resource to kubelet: sees what is, does the next step, waits for a change."""
+
+import logging
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from npu_agent.core.pool import Pool
+from npu_agent.core.registration import Registration
+from npu_agent.deviceplugin import reconcile
+from npu_agent.deviceplugin.errors import FolderUnlinked, KubeletUnreachable, OwnSocketBroken, RegistrationRefused
+from npu_agent.deviceplugin.lists import DeviceList, ListTooLarge, device_list
+from npu_agent.deviceplugin.reconcile import Decision, Facts, Folder, Step
+from npu_agent.deviceplugin.registration import reach, register
+from npu_agent.deviceplugin.service import Host
+from npu_agent.deviceplugin.socket import PluginSocket
+from npu_agent.flow import Current
+
+STOP_WITHIN_S = 0.3
+"""Seconds that kubelet gets to close its connection when the agent ends."""
+
+log = logging.getLogger(__name__)
+
+
+class KubeletLink:
+    """Keeps one resource registered for as long as `run` runs."""
+
+    def __init__(self, folder: Path, pool: Current[Pool], host: Host) -> None:
+        self.resource = pool.value.resource
+        self.registration = Current(Registration(since=time.time()))
+        self._folder = folder
+        self._pool = pool
+        self._host = host
+        self._rung = anyio.Event()
+        self._socket: PluginSocket | None = None
+        self._lists: Current[DeviceList | None] = Current(None)
+        self._attempted: tuple[int, int, int] | None = None
+        self._attempted_at = 0.0
+        self._accepted = False
+        self._stream_up_at = 0.0
+        self._stream_ended_at = 0.0
+        self._streams = 0
+        self._failures = 0
+        self._retry_at = 0.0
+        self._told = ""
+
+    def ring(self) -> None:
+        """Have the link look again: something in kubelet's folder may have changed."""
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Register, and again whenever kubelet needs it, until cancelled. Raises FolderUnlinked.
+
+        When it ends, kubelet is told by the end of the stream, and our socket is removed.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._encode_lists)
+                await self._reconcile()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._let_go(within_s=STOP_WITHIN_S)
+            self._report(state="stopped", reason="the agent ends")
+
+    async def _encode_lists(self) -> None:
+        async for pool in self._pool.follow():
+            try:
+                # The first value is set by the step that registers, and None ends streams that are old.
+                if self._lists.value is not None:
+                    self._lists.set(device_list(pool))
+                self._report(problem="")
+            except ListTooLarge as error:
+                log.error("%s", error)
+                self._report(problem=str(error))
+
+    async def _reconcile(self) -> None:
+        while True:
+            self._rung = anyio.Event()
+            decision = reconcile.decide(self._look())
+            self._tell(decision)
+            if decision.step is Step.EXIT:
+                raise FolderUnlinked(
+                    f"{self._folder} was deleted and what is mounted here is the deleted folder, so a new kubelet cannot be seen;"
+                    " restart this container to mount the new one"
+                )
+            if decision.step is Step.REGISTER:
+                await self._register(decision)
+            elif decision.step is Step.RESTORE_SOCKET:
+                await self._restore()
+            else:
+                with anyio.move_on_after(decision.wait_s if decision.wait_s is not None else float("inf")):
+                    await self._rung.wait()
+
+    def _look(self) -> Facts:
+        return Facts(
+            now=time.monotonic(),
+            folder=_folder(self._folder),
+            kubelet=_identity(self._folder / "kubelet.sock"),
+            attempted=self._attempted,
+            attempted_at=self._attempted_at,
+            accepted=self._accepted,
+            retry_at=self._retry_at,
+            streams=self._socket.streams if self._socket else 0,
+            streams_seen=self._socket.streams_seen if self._socket else 0,
+            connections=self._socket.connections if self._socket else 0,
+            stream_ended_at=self._stream_ended_at,
+            own_socket_there=self._socket is None or self._socket.is_there(),
+        )
+
+    def _tell(self, decision: Decision) -> None:
+        if decision.registered:
+            if decision.reason and decision.reason != self.registration.value.reason:
+                log.warning("%s: %s", self.resource, decision.reason)
+            self._report(state="registered", reason=decision.reason)
+        elif decision.step is Step.WAIT and decision.reason:
+            if decision.reason != self.registration.value.reason:
+                log.info("%s: waiting: %s", self.resource, decision.reason)
+            self._report(state="waiting", reason=decision.reason)
+
+    async def _register(self, decision: Decision) -> None:
+        """Register anew on a new socket. What went before is ended first, and kubelet gets the time to notice."""
+        kubelet = self._folder / "kubelet.sock"
+        identity = _identity(kubelet)
+        if identity != self._attempted:
+            self._failures = 0
+        await self._let_go(within_s=reconcile.NOTICE_S)
+        self._attempted, self._attempted_at, self._accepted = identity, time.monotonic(), False
+        try:
+            await reach(kubelet)
+            self._lists = Current(self._first_list())
+            self._socket = PluginSocket(self._folder, self._pool, self._lists, self._host, self._changed)
+            await self._socket.start()
+            endpoint = self._socket.path.name
+            self._report(state="registering", reason=decision.reason, endpoint=endpoint)
+            self._attempted_at = time.monotonic()
+            await register(kubelet, self.resource, endpoint, pre_start=self._host.wants_pre_start)
+        except KubeletUnreachable as error:
+            # Nobody's failure: a kubelet that is down leaves its socket behind.
+            self._failed(str(error), logging.INFO, first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
+        except (RegistrationRefused, OwnSocketBroken) as error:
+            self._failed(str(error), logging.ERROR, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S)
+        else:
+            self._accepted = True
+            self._report(registrations=self.registration.value.registrations + 1)
+            log.info("%s: registered with kubelet as %s (%d devices)", self.resource, endpoint, len(self._pool.value.devices))
+
+    def _failed(self, reason: str, level: int, *, first_s: float, max_s: float) -> None:
+        self._failures += 1
+        self._retry_at = time.monotonic() + reconcile.backoff(self._failures, first_s=first_s, max_s=max_s, random=_spread())
+        if reason != self._told:
+            log.log(level, "%s: not registered with kubelet: %s", self.resource, reason)
+            self._told = reason
+        self._report(state="waiting", reason=reason)
+
+    def _first_list(self) -> DeviceList:
+        try:
+            return device_list(self._pool.value)
+        except ListTooLarge as error:
+            self._report(problem=str(error))
+            return DeviceList(b"")
+
+    async def _restore(self) -> None:
+        assert self._socket is not None
+        log.warning(
+            "%s: our socket %s was removed; kubelet still holds its connection, so only the file is made again",
+            self.resource,
+            self._socket.path,
+        )
+        try:
+            await self._socket.restore()
+        except OwnSocketBroken as error:
+            log.error("%s: %s", self.resource, error)
+            await anyio.sleep(reconcile.FIRST_RETRY_S)
+
+    async def _let_go(self, *, within_s: float) -> None:
+        """End the streams with trailers and let kubelet close their connections: an old stream must not end after a new registration."""
+        socket, self._socket = self._socket, None
+        self._streams = 0
+        self._lists.set(None)
+        if socket is not None:
+            await socket.stop(within_s=within_s if socket.streams_seen else 0.0)
+
+    def _changed(self) -> None:
+        """Note the streams of the present socket as they come and go."""
+        streams = self._socket.streams if self._socket else 0
+        now = time.monotonic()
+        if streams > self._streams:
+            self._stream_up_at = now
+            self._told = ""
+        elif self._streams and not streams:
+            self._stream_ended_at = now
+            self._failures = self._failures + 1 if now - self._stream_up_at < reconcile.SHORT_LIVED_S else 0
+            if self._failures:
+                self._retry_at = now + reconcile.backoff(
+                    self._failures, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S, random=_spread()
+                )
+            log.warning("%s: kubelet ended its stream", self.resource)
+        self._streams = streams
+        self._rung.set()
+
+    def _report(self, **changes: Any) -> None:
+        """Publish how we stand. `since` is the time of the last change of the state."""
+        old = self.registration.value
+        if changes.get("state", old.state) != old.state:
+            changes["since"] = time.time()
+        self.registration.set(replace(old, **changes))
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _folder(path: Path) -> Folder:
+    try:
+        status = path.stat()
+    except OSError:
+        return Folder.MISSING
+    return Folder.PRESENT if status.st_nlink else Folder.UNLINKED
+
+
+def _spread() -> float:
+    return random.random()  # noqa: S311 - nothing secret hangs on it

@@ -1,0 +1,185 @@
+"""One socket of ours below kubelet's folder: a server for one registration, with its connections and streams counted."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+from grpclib.client import Channel
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
+from grpclib.server import Server
+
+from npu_agent.api.v1beta1 import DevicePluginStub, Empty
+from npu_agent.core.pool import Pool
+from npu_agent.deviceplugin.errors import OwnSocketBroken
+from npu_agent.deviceplugin.lists import DeviceList
+from npu_agent.deviceplugin.service import DevicePluginService, Host
+from npu_agent.flow import Current
+
+SELF_CALL_TIMEOUT_S = 2.0
+
+PREFIX = "npu-agent-"
+
+MAX_SOCKET_PATH = 107
+"""Bytes that the kernel takes in the path of a Unix socket."""
+
+
+class PluginSocket:
+    """A DevicePlugin server on a socket file of its own, for one registration with kubelet.
+
+    Each registration gets a new name: kubelet's clean-up at its start goes by names that it has read before, and newer kubelets tell
+    clients apart by their sockets. `on_change` is called whenever a stream or a connection comes or goes.
+    """
+
+    def __init__(
+        self, folder: Path, pool: Current[Pool], lists: Current[DeviceList | None], host: Host, on_change: Callable[[], None]
+    ) -> None:
+        self.path = folder / _file_name(pool.value.resource)
+        self.streams = 0
+        """ListAndWatch streams that are up."""
+        self.streams_seen = 0
+        """ListAndWatch streams that were ever opened."""
+        self._on_change = on_change
+        self._inode: tuple[int, int] | None = None
+        self._server = _Server([DevicePluginService(pool, lists, host, self._stream)], on_change)
+        self._again: list[asyncio.Server] = []
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open, kubelet's among them."""
+        return len(self._server.transports)
+
+    async def start(self) -> None:
+        """Listen, and call ourselves as kubelet will: a Register that fails costs the registration before it. Raises OwnSocketBroken."""
+        if len(os.fsencode(self.path)) > MAX_SOCKET_PATH:
+            raise OwnSocketBroken(
+                f"{self.path} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have; use a shorter --kubelet-dir"
+            )
+        try:
+            await self._server.start(path=str(self.path))
+            self._inode = _inode(self.path)
+            channel = Channel(path=str(self.path))
+            try:
+                await DevicePluginStub(channel).get_device_plugin_options(Empty(), timeout=SELF_CALL_TIMEOUT_S)
+            finally:
+                channel.close()
+        except (OSError, GRPCError, StreamTerminatedError, TimeoutError) as error:
+            raise OwnSocketBroken(f"our socket {self.path} cannot be served: {error or type(error).__name__}") from error
+
+    def is_there(self) -> bool:
+        """Whether the file is still there and still ours."""
+        return self._inode is not None and _inode(self.path) == self._inode
+
+    async def restore(self) -> None:
+        """Make the file again after somebody removed it. kubelet's connection lives on meanwhile and is not touched."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._again.append(await loop.create_unix_server(self._server.connection, str(self.path)))
+        except OSError as error:
+            raise OwnSocketBroken(f"our socket {self.path} was removed and cannot be made again: {error}") from error
+        self._inode = _inode(self.path)
+
+    async def stop(self, *, within_s: float) -> None:
+        """Close the connections, once kubelet has or after `within_s` seconds, and remove the file.
+
+        The streams must have been ended before (None in `lists`), so that their trailers are on the way: a kubelet that gets them
+        knows at once, and closes the connection when it has forgotten us.
+        """
+        with anyio.move_on_after(within_s):
+            while self._server.transports:
+                await self._server.wait_change()
+        for transport in list(self._server.transports):
+            transport.close()
+        for server in self._again:
+            server.close()
+        if self.is_there():
+            self.path.unlink(missing_ok=True)
+        self._server.close()
+
+    def _stream(self, change: int) -> None:
+        self.streams += change
+        self.streams_seen += change > 0
+        self._on_change()
+
+
+def remove_stale_sockets(folder: Path) -> None:
+    """Remove the socket files that an agent left behind which was killed. One that somebody listens on is left alone."""
+    for path in folder.glob(f"{PREFIX}*.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue
+
+
+class _Server(Server):
+    """grpclib's server, with the connections known: closing it closes none of them, and a connection's end is how kubelet's is seen."""
+
+    def __init__(self, handlers: list[DevicePluginService], on_change: Callable[[], None]) -> None:
+        super().__init__(handlers)
+        self.transports: set[asyncio.Transport] = set()
+        self._on_change = on_change
+        self._changed = asyncio.Event()
+
+    def connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        return self._protocol_factory()
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        return _Connection(self, plain)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        self.transports.add(transport)
+        self._ring()
+
+    def closed(self, transport: asyncio.Transport) -> None:
+        self.transports.discard(transport)
+        self._ring()
+
+    async def wait_change(self) -> None:
+        """Return when a connection has come or gone."""
+        await self._changed.wait()
+
+    def _ring(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        self._on_change()
+
+
+class _Connection(H2Protocol):
+    def __init__(self, server: _Server, plain: H2Protocol) -> None:
+        super().__init__(plain.handler, plain.config, plain.h2_config)
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        super().connection_made(transport)
+        self._server.opened(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._transport is not None:
+            self._server.closed(self._transport)
+
+
+def _file_name(resource: str) -> str:
+    # Short, because the whole path must fit; readable, because people look into the folder.
+    name = resource.rpartition("/")[2][:24]
+    return f"{PREFIX}{name}-{secrets.token_hex(4)}.sock"
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

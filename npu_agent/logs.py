@@ -1,0 +1,45 @@
+"""How the log looks: one line a record, as text for people or as JSON for machines, on standard error."""
+
+import json
+import logging
+import sys
+import time
+
+
+def set_up(level: str, form: str) -> None:
+    """Log from `level` on ("debug", "info", "warning", "error") in `form` ("text" or "json")."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # They report each broken connection of a peer as a failure of ours.
+    for noisy in ("asyncio", "hpack", "grpclib.protocol"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z info  registered with kubelet`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record in one line, and a traceback after it where there is one."""
+        line = f"{_time(record)} {record.levelname.lower():<7} {_one_line(record.getMessage())}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One object with `time`, `level`, `logger`, `message`, and `error` where there is a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a JSON object."""
+        fields = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+
+def _one_line(text: str) -> str:
+    # What pods and drivers say may hold line breaks, and must not look like lines of ours.
+    return text.replace("\r", "\\r").replace("\n", "\\n")
