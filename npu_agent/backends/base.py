@@ -28,6 +28,9 @@ class Backend(abc.ABC):
     wants_pre_start: ClassVar[bool] = False
     """Whether kubelet is to call before each start of a container that holds a device (`pre_start`)."""
 
+    probe_timeout_s: float = 2.0
+    """How long a read of a card may take in `probe` before the card counts as hanging. Set from the configuration once it is made."""
+
     partitions: Mapping[str, Sequence[str]] = {}
     """For each family, the kinds of partition that configuration may ask for, such as {"rngd": ["2core", "4core"]}."""
 
