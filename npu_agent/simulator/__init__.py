@@ -1,1 +1,1 @@
-"""A simulated kubelet for local development, for `demo` and for tests."""
+"""A simulated kubelet for local development, for `npu-agent demo` and for tests."""

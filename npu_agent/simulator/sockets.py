@@ -1,0 +1,89 @@
+"""A Unix socket that kubelet listens on: it can be left behind stale and its connections can be cut."""
+
+import asyncio
+import socket
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpclib.protocol import H2Protocol
+from grpclib.server import Server
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+
+class Listener:
+    """A gRPC server on a socket file, which ends as a process does: at once, and without removing the file."""
+
+    def __init__(self, path: Path, handlers: Collection["IServable"]) -> None:
+        self.path = path
+        self._server = _Server(handlers)
+        self._socket: socket.socket | None = None
+
+    def bind(self) -> None:
+        """Make the socket file. Until `listen` whoever connects is refused."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(self.path))
+
+    def adopt(self, listening: socket.socket) -> None:
+        """Go on with the socket that `hand_over` gave, and so with the same inode, which a real kubelet may get by chance."""
+        self._socket = listening
+        self.path.chmod(self.path.stat().st_mode)
+
+    async def listen(self) -> None:
+        """Answer from now on."""
+        assert self._socket is not None
+        self._socket.setblocking(False)
+        await self._server.start(sock=self._socket)
+
+    def hand_over(self) -> socket.socket:
+        """Return a second handle of the listening socket, which outlives `end`."""
+        assert self._socket is not None
+        return self._socket.dup()
+
+    def cut(self) -> None:
+        """Cut all connections without a word."""
+        for transport in list(self._server.transports):
+            transport.abort()
+
+    async def end(self) -> None:
+        """Cut all connections and stop listening. The file stays."""
+        if self._server.is_started:
+            self._server.close()
+            self.cut()
+            await self._server.wait_closed()
+        if self._socket is not None:
+            self._socket.close()
+
+
+class _Server(Server):
+    def __init__(self, handlers: Collection["IServable"]) -> None:
+        super().__init__(handlers)
+        self.transports: set[asyncio.Transport] = set()
+
+    @property
+    def is_started(self) -> bool:
+        return self._server is not None
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        return _Connection(plain, self.transports)
+
+
+class _Connection(H2Protocol):
+    def __init__(self, plain: H2Protocol, transports: set[asyncio.Transport]) -> None:
+        super().__init__(plain.handler, plain.config, plain.h2_config)
+        self._transports = transports
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._transports.add(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._transport is not None:
+            self._transports.discard(self._transport)

@@ -1,0 +1,23 @@
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from npu_agent.simulator.kubelet import SimulatedKubelet
+from tests.simulator.own_task import in_own_task
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A folder whose name leaves room for the path of a Unix socket, which pytest's own may not."""
+    with TemporaryDirectory(prefix="npu-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def kubelet(short_dir: Path) -> AsyncIterator[SimulatedKubelet]:
+    """A simulated kubelet of the newest version that is imitated, running."""
+    async with in_own_task(SimulatedKubelet(short_dir, dial_timeout_s=0.5, start_retry_s=0.05, seed=1)) as kubelet:
+        await kubelet.start()
+        yield kubelet
