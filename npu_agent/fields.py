@@ -59,7 +59,7 @@ def _value(data: object, kind: Any, path: str, mistakes: list[Mistake]) -> Any:
         value = _struct({} if data is None else data, branch, path, mistakes)
     elif typing.get_origin(branch) is dict:
         items = typing.cast(Mapping[str, object], {} if data is None else data)
-        value = {key: _value(item, typing.get_args(branch)[1], _below(path, key), mistakes) for key, item in items.items()}
+        value = {key: _value(item, typing.get_args(branch)[1], below(path, key), mistakes) for key, item in items.items()}
     else:
         sequence = typing.cast(Sequence[object], data)
         value = [_value(item, typing.get_args(branch)[0], f"{path}[{index}]", mistakes) for index, item in enumerate(sequence)]
@@ -86,12 +86,12 @@ def _struct(data: object, kind: type[msgspec.Struct], path: str, mistakes: list[
     before = len(mistakes)
     fields = msgspec.structs.fields(kind)
     known = [field.encode_name for field in fields]
-    mistakes.extend(Mistake(_below(path, name), _unknown(name, known)) for name in values if name not in known)
+    mistakes.extend(Mistake(below(path, name), _unknown(name, known)) for name in values if name not in known)
     for field in fields:
         if field.encode_name in values:
-            read_values[field.name] = _value(values[field.encode_name], field.type, _below(path, field.encode_name), mistakes)
+            read_values[field.name] = _value(values[field.encode_name], field.type, below(path, field.encode_name), mistakes)
         elif field.required:
-            mistakes.append(Mistake(_below(path, field.encode_name), f"is missing; expected {expectation(field.type)}"))
+            mistakes.append(Mistake(below(path, field.encode_name), f"is missing; expected {expectation(field.type)}"))
     return kind(**read_values) if len(mistakes) == before else None
 
 
@@ -105,6 +105,12 @@ def _leaf(data: object, kind: Any, path: str, mistakes: list[Mistake]) -> Any:
             message += "; put it in quotes to make it a text"
         mistakes.append(Mistake(path, message))
         return None
+
+
+def below(path: str, key: str) -> str:
+    """Return the path of the field `key` of what is at `path`."""
+    step = key if _PLAIN_KEY.fullmatch(key) else f"[{shown(key)}]"
+    return f"{path}.{step}" if path and not step.startswith("[") else f"{path}{step}"
 
 
 def expectation(kind: Any) -> str:
@@ -153,11 +159,6 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     similar = difflib.get_close_matches(name, known, n=1)
     advice = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}"
     return f"is not a known field; {advice}"
-
-
-def _below(path: str, key: str) -> str:
-    step = key if _PLAIN_KEY.fullmatch(key) else f"[{shown(key)}]"
-    return f"{path}.{step}" if path and not step.startswith("[") else f"{path}{step}"
 
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
