@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._body()
         self._refuse(404, "NotFound", "nothing is deleted here")
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Stay silent: kubelet logs what it asks for and is refused."""
 
     def _target(self) -> tuple[str, str]:

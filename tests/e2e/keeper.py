@@ -58,33 +58,16 @@ def main() -> None:
         for folder in ("kubelet", "settings"):
             (run / folder).mkdir(parents=True)
         make_cgroups(name)
+        private = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
         namespaces = subprocess.Popen(
-            # fmt: off
-            (
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-                "sh",
-                "-c",
-                _INSIDE,
-                "sh",
-                str(run),
-            ),
-            # fmt: on
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
+            ("unshare", *private, "sh", "-c", _INSIDE, "sh", str(run)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
         assert namespaces.stdout
         if namespaces.stdout.readline() != "ready\n":
             sys.exit("the namespace of the node could not be set up")
         first_process = _child(namespaces.pid)
-        print(first_process, flush=True)
+        sys.stdout.write(f"{first_process}\n")
+        sys.stdout.flush()
         sys.stdin.read()
         # unshare waits for its child, and a first process has ended only when all else in its namespace has.
         os.kill(first_process, signal.SIGKILL)

@@ -96,12 +96,12 @@ def _run(*argv: str, env: dict[str, str], cwd: Path | None = None) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"e2e: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"e2e: {text}\n")
 
 
 def main() -> None:
     try:
-        print(prepare())
+        sys.stdout.write(f"{prepare()}\n")
     except CannotPrepare as problem:
         sys.exit(f"e2e: {problem}")
 
