@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.health import Health
@@ -112,7 +112,8 @@ def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts
             yield Device(
                 id=as_device_id(accelerator.id + suffix) if suffix else accelerator.id,
                 accelerator_id=accelerator.id,
-                health=health,
+                # How far a recovery has come is nothing that changes the device.
+                health=replace(health, good_readings=0),
                 location=accelerator.location,
                 numa_node=accelerator.numa_node,
                 partition=part,
