@@ -1,4 +1,4 @@
-"""Reads that cannot hang the agent: each in a thread of its own card, with a deadline, and never two at once on one card.
+"""Reads that cannot hang the agent: in a thread, with a deadline, and never two at once on one card.
 
 A read of sysfs is a call into the driver, and a dying card can keep it for ever. A thread cannot be ended from outside, so what hangs
 is left behind: the caller goes on after the deadline, and the card is not read again before the old read has come back. So a card
@@ -10,7 +10,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+STUCK_AFTER_S = 0.01
+"""How long a read may keep those behind it waiting before they get a thread of their own, in seconds."""
 
 T = TypeVar("T")
 
@@ -24,74 +28,119 @@ class ReadHangs(TimeoutError):
 
 
 class Readers:
-    """Threads that read cards, one for each key that is being read.
+    """Threads that read cards. One serves all of them while they answer, which is half the cost of a thread for each.
 
-    Idle threads are kept for the next read, so that steady probing starts none.
+    There is one thread more than reads that hang, at the most. All of it is for one event loop.
     """
 
     def __init__(self) -> None:
-        self._idle: list[_Reader] = []
-        self._hanging_since: dict[str, float] = {}
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._away: dict[str, _Job] = {}
+        self._threads = 0
+        self._watch: asyncio.TimerHandle | None = None
 
     async def read(self, key: str, function: Callable[[], T], *, timeout_s: float) -> T:
         """Return what `function()` returns, called in a thread.
 
-        Raises ReadHangs if that takes longer than `timeout_s` seconds, or at once while an earlier read of `key` is still away.
-        Whatever `function` raises is raised here.
+        Raises ReadHangs if that takes longer than `timeout_s` seconds, or at once while an earlier read of `key` has failed to come
+        back in its time. One that still has time is waited for, within the same `timeout_s`. Whatever `function` raises is raised here.
         """
-        since = self._hanging_since.get(key)
-        if since is not None:
-            raise ReadHangs(time.monotonic() - since)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        reader = self._idle.pop() if self._idle else _Reader()
-        started = time.monotonic()
-        self._hanging_since[key] = started
-
-        def finish(result: object, error: BaseException | None) -> None:
-            self._hanging_since.pop(key, None)
-            self._idle.append(reader)
-            if done.done():  # the caller has gone on without us
-                return
-            if error is None:
-                done.set_result(cast(T, result))
-            else:
-                done.set_exception(error)
-
-        reader.jobs.put((loop, function, finish))
+        job: _Job | None = None
         try:
-            async with asyncio.timeout(timeout_s):
-                return await done
+            async with asyncio.timeout(timeout_s) as deadline:
+                while (job := self._away.get(key)) is not None:
+                    if job.overdue:
+                        raise ReadHangs(time.monotonic() - job.since)
+                    await job.returned.wait()
+                job = self._start(key, function)
+                await job.returned.wait()
         except TimeoutError:
-            if done.done() and not done.cancelled():
+            if job is None or not deadline.expired():
                 raise
-            raise ReadHangs(time.monotonic() - started) from None
+            job.overdue = True
+            raise ReadHangs(time.monotonic() - job.since) from None
+        if job.error is not None:
+            raise job.error
+        return cast(T, job.result)
 
     def close(self) -> None:
-        """End the idle threads. One that hangs is a daemon and does not keep the process."""
-        while self._idle:
-            self._idle.pop().jobs.put(None)
+        """End the threads: those that are idle now, the others when their read comes back. They are daemons and keep no process."""
+        self._stop_watching()
+        for _ in range(self._threads):
+            self._jobs.put(None)
+        self._threads = 0
+
+    def _start(self, key: str, function: Callable[[], object]) -> "_Job":
+        job = self._away[key] = _Job(key, function, time.monotonic())
+        if not self._threads:
+            self._add_thread()
+        self._jobs.put(job)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(STUCK_AFTER_S, self._look)
+        return job
+
+    def _add_thread(self) -> None:
+        self._threads += 1
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_work, args=(self._jobs, self._finished, loop, self._collect), name="card reader", daemon=True).start()
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _look(self) -> None:
+        """Give the reads that wait behind one that is stuck a thread of their own."""
+        self._watch = None
+        self._collect()
+        busy = sum(job.started for job in self._away.values())
+        if busy < len(self._away):
+            if busy >= self._threads:
+                self._add_thread()
+            self._watch = asyncio.get_running_loop().call_later(STUCK_AFTER_S, self._look)
+
+    def _collect(self) -> None:
+        """Hand out what has come back."""
+        while not self._finished.empty():
+            job = self._finished.get_nowait()
+            del self._away[job.key]
+            job.returned.set()
+        if not self._away:
+            self._stop_watching()
 
 
-_Job = tuple[asyncio.AbstractEventLoop, Callable[[], object], Callable[[object, BaseException | None], None]]
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A read that was asked for. It is overdue once somebody has waited for it in vain."""
+
+    key: str
+    function: Callable[[], object]
+    since: float
+    returned: asyncio.Event = field(default_factory=asyncio.Event)
+    started: bool = False
+    overdue: bool = False
+    result: Any = None
+    error: BaseException | None = None
 
 
-class _Reader(threading.Thread):
-    def __init__(self) -> None:
-        super().__init__(name="card reader", daemon=True)
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self.start()
-
-    def run(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            loop, function, finish = job
-            result: object = None
-            error: BaseException | None = None
+def _work(
+    jobs: "queue.SimpleQueue[_Job | None]",
+    finished: "queue.SimpleQueue[_Job]",
+    loop: asyncio.AbstractEventLoop,
+    collect: Callable[[], None],
+) -> None:
+    while (job := jobs.get()) is not None:
+        job.started = True
+        try:
+            job.result = job.function()
+        except BaseException as error:
+            job.error = error
+        finished.put(job)
+        del job
+        # One wake-up of the loop for all that came back in a row. If the next read is stuck, the look-out collects the ones before.
+        if jobs.empty():
             try:
-                result = function()
-            except BaseException as caught:
-                error = caught
-            try:
-                loop.call_soon_threadsafe(finish, result, error)
+                loop.call_soon_threadsafe(collect)
             except RuntimeError:  # the loop has been closed while the read was away
                 return
