@@ -14,10 +14,10 @@ import anyio
 
 import npu_agent
 from npu_agent.api.npu_agent.v1 import Status
-from npu_agent.backends import registry
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError
 from npu_agent.config import Configuration
+from npu_agent.configured import make_backends
 from npu_agent.control.instance import only_instance
 from npu_agent.control.service import CommandRefused, serving
 from npu_agent.control.status import Holders, Knowledge, status_of
@@ -28,6 +28,7 @@ from npu_agent.flow import Current
 from npu_agent.host import HostDevices
 from npu_agent.monitor import Monitor
 from npu_agent.observe.podresources import HoldersUnknown, list_holders
+from npu_agent.scan import device_nodes, excluded
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ async def serve(options: Options) -> None:
     """Run the agent until SIGTERM or SIGINT, or until another agent takes over.
 
     Raises:
-        backends.errors.BackendError: an option of a backend, or a family file, is wrong.
+        config.ConfigurationError: an option of a backend, or a family file, is wrong.
+        backends.errors.BackendError: a backend cannot be used on this host.
         control.instance.AlreadyRunning, RuntimeFolderUnusable: another agent runs here, or the runtime folder cannot be used.
         deviceplugin.errors.FolderUnlinked: kubelet's folder was deleted below our mount.
         NoDevice: see there.
@@ -65,8 +67,8 @@ async def serve(options: Options) -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(only_instance(options.runtime_dir, replace=options.replace))
         backends: dict[str, Backend] = {}
-        for name, settings in options.configuration.backends.items():
-            backends[name] = await stack.enter_async_context(registry.create(name, settings, options.host_root))
+        for name, backend in make_backends(options.configuration, options.host_root).items():
+            backends[name] = await stack.enter_async_context(backend)
         agent = _Agent(options, backends)
         await stack.enter_async_context(serving(agent, options.runtime_dir))
         await agent.run()
@@ -113,7 +115,6 @@ class _Agent:
         inventory = self._monitor.inventory.value
         registrations = {link.resource: link.registration.value for link in self._links}
         problems = [*self._monitor.problems.value.values(), *(stand.problem for stand in registrations.values() if stand.problem)]
-        exclude = self._options.configuration.exclude
         return status_of(
             Knowledge(
                 version=npu_agent.__version__,
@@ -122,8 +123,8 @@ class _Agent:
                 started_at=self._started_at,
                 process_id=os.getpid(),
                 registrations=registrations,
-                device_nodes={id: self._node_paths(id) for id in inventory},
-                excluded=frozenset(id for id, tracked in inventory.items() if exclude is not None and exclude.matches(tracked.accelerator)),
+                device_nodes=device_nodes(self._backends, inventory),
+                excluded=excluded(self._options.configuration, inventory),
                 holders=holders,
                 holders_problem=problem,
                 problems=problems,
@@ -158,12 +159,6 @@ class _Agent:
         except HoldersUnknown as error:
             log.warning("%s; a card that vanished stays listed for %g s", error, self._options.configuration.vanished_linger_s)
             return None
-
-    def _node_paths(self, id: str) -> list[str]:
-        accelerator = self._monitor.inventory.value[id].accelerator
-        if accelerator.unusable:
-            return []
-        return [node.host_path for node in self._backends[accelerator.backend].container_edits(accelerator).device_nodes]
 
     async def _end_by_signal(self) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:

@@ -60,6 +60,7 @@ def serve(
     from npu_agent.agent import NoDevice, Options
     from npu_agent.agent import serve as run
     from npu_agent.backends.errors import BackendError
+    from npu_agent.config import ConfigurationError
     from npu_agent.control.instance import AlreadyRunning, RuntimeFolderUnusable
     from npu_agent.deviceplugin.errors import FolderUnlinked
 
@@ -75,7 +76,7 @@ def serve(
     )
     try:
         asyncio.run(run(options))
-    except* BackendError as errors:
+    except* (BackendError, ConfigurationError) as errors:
         exits.usage("; ".join(str(error) for error in _leaves(errors)))
     except* (AlreadyRunning, RuntimeFolderUnusable, FolderUnlinked, NoDevice) as errors:
         text = "; ".join(dict.fromkeys(str(error) for error in _leaves(errors)))
