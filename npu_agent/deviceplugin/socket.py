@@ -60,7 +60,8 @@ class PluginSocket:
                 f"{self.path} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have; use a shorter --kubelet-dir"
             )
         try:
-            await self._server.start(path=str(self.path))
+            with anyio.CancelScope(shield=True):
+                await self._server.start(path=str(self.path))
             self._inode = _inode(self.path)
             channel = Channel(path=str(self.path))
             try:
@@ -78,7 +79,9 @@ class PluginSocket:
         """Make the file again after somebody removed it. kubelet's connection lives on meanwhile and is not touched."""
         loop = asyncio.get_running_loop()
         try:
-            self._again.append(await loop.create_unix_server(self._server.connection, str(self.path)))
+            # Cancelled half way, a listening socket would be nobody's to close; it takes no time.
+            with anyio.CancelScope(shield=True):
+                self._again.append(await loop.create_unix_server(self._server.connection, str(self.path)))
         except OSError as error:
             raise OwnSocketBroken(f"our socket {self.path} was removed and cannot be made again: {error}") from error
         self._inode = _inode(self.path)
@@ -96,6 +99,8 @@ class PluginSocket:
             transport.close()
         for server in self._again:
             server.close()
+        if self._inode is None:  # it was never started
+            return
         if self.is_there():
             self.path.unlink(missing_ok=True)
         self._server.close()

@@ -1,0 +1,226 @@
+"""The link against the simulated kubelet: what each row of docs/kubelet.md, "What can happen to the link", comes to."""
+
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from npu_agent.core.health import Health
+from npu_agent.core.pool import Device, Pool
+from npu_agent.core.registration import Registration
+from npu_agent.deviceplugin import watching
+from npu_agent.deviceplugin.errors import FolderUnlinked
+from npu_agent.deviceplugin.link import KubeletLink
+from npu_agent.deviceplugin.watching import watch_folder
+from npu_agent.flow import Current
+from npu_agent.simulator.devices import Quantity
+from npu_agent.simulator.faults import RegisterFault
+from npu_agent.simulator.kubelet import SimulatedKubelet
+from tests.deviceplugin.test_service import Host
+
+NPU = "furiosa.ai/npu"
+WELL = Health(True, "", 0.0)
+POOL = Pool(NPU, (Device("a", "a", WELL), Device("b", "b", WELL)))
+ALL = Quantity(2, 2)
+
+
+@asynccontextmanager
+async def linking(folder: Path, pool: Current[Pool] | None = None) -> AsyncIterator[KubeletLink]:
+    link = KubeletLink(folder, pool or Current(POOL), Host())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(link.run)
+        tasks.start_soon(watch_folder, folder, link.ring)
+        yield link
+        tasks.cancel_scope.cancel()
+
+
+async def until(link: KubeletLink, holds: Callable[[Registration], bool]) -> Registration:
+    with anyio.fail_after(5):
+        async for registration in link.registration.follow():
+            if holds(registration):
+                return registration
+    raise AssertionError
+
+
+async def sees(kubelet: SimulatedKubelet, quantity: Quantity) -> None:
+    with anyio.fail_after(5):
+        await kubelet.until(lambda: kubelet.quantities().get(NPU) == quantity)
+
+
+async def test_a_kubelet_that_starts_later_gets_us_as_soon_as_its_folder_and_socket_are_there(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path / "k" / "k") as kubelet, linking(kubelet.plugin_dir) as link:
+        waiting = await until(link, lambda registration: "not there" in registration.reason)
+        assert waiting.state == "waiting"
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        assert (await until(link, lambda registration: registration.state == "registered")).registrations == 1
+
+
+@pytest.mark.parametrize("same_inode", [False, True])
+async def test_a_kubelet_that_restarts_gets_us_again(tmp_path: Path, same_inode: bool) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir):
+        await kubelet.start()
+        for _ in range(3):
+            await sees(kubelet, ALL)
+            await kubelet.restart(same_inode=same_inode)
+        await sees(kubelet, ALL)
+
+
+async def test_a_kubelet_that_restarts_twice_at_once_gets_us(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir):
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        await kubelet.restart()
+        await kubelet.restart()
+        await sees(kubelet, ALL)
+
+
+async def test_a_socket_that_a_dead_kubelet_left_behind_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with SimulatedKubelet(tmp_path) as kubelet:
+        await kubelet.start()
+        await kubelet.stop()
+        async with linking(kubelet.plugin_dir) as link:
+            await until(link, lambda registration: "nobody answers on" in registration.reason)
+            await kubelet.start()
+            await sees(kubelet, ALL)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert len([record for record in caplog.records if "nobody answers on" in record.getMessage()]) == 1
+
+
+async def test_a_stream_that_kubelet_drops_is_registered_again_though_both_sockets_stay(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir) as link:
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        kubelet.cut_streams()
+        await until(link, lambda registration: registration.registrations == 2)
+        await sees(kubelet, ALL)
+
+
+async def test_a_socket_file_of_ours_that_is_removed_comes_back_and_kubelet_notices_nothing(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir) as link:
+        await kubelet.start()
+        registered = await until(link, lambda registration: registration.state == "registered")
+        path = kubelet.plugin_dir / registered.endpoint
+        path.unlink()
+        with anyio.fail_after(5):
+            while not path.exists():
+                await anyio.lowlevel.checkpoint()
+        assert kubelet.quantities()[NPU] == ALL
+        assert link.registration.value.registrations == 1
+
+
+async def test_a_folder_that_is_removed_and_made_again_is_found(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir):
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        await kubelet.stop()
+        shutil.rmtree(kubelet.plugin_dir)
+        await kubelet.start()
+        await sees(kubelet, ALL)
+
+
+async def test_a_folder_that_was_deleted_below_our_mount_ends_the_agent_with_a_message(tmp_path: Path) -> None:
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        folder.rmdir()
+        # As with a bind mount, the path still leads to the folder that is deleted.
+        with pytest.raises(FolderUnlinked, match="restart this container"):
+            with anyio.fail_after(5):
+                await KubeletLink(Path(f"/proc/self/fd/{descriptor}"), Current(POOL), Host())._reconcile()
+    finally:
+        os.close(descriptor)
+
+
+async def test_a_register_that_fails_is_tried_again_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir) as link:
+        kubelet.faults.register.extend([RegisterFault(refuse_with="no space left on device")] * 2)
+        await kubelet.start()
+        failed = await until(link, lambda registration: "no space left on device" in registration.reason)
+        assert failed.state == "waiting"
+        await sees(kubelet, ALL)
+        await until(link, lambda registration: registration.state == "registered")
+    assert len([record for record in caplog.records if "no space left on device" in record.getMessage()]) == 1
+
+
+async def test_a_register_that_fails_after_kubelet_accepted_it_is_not_repeated(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir) as link:
+        kubelet.faults.register.append(RegisterFault(refuse_with="transport is closing", after_acceptance=True))
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        first = (await until(link, lambda registration: registration.state == "registered")).endpoint
+        await kubelet.restart()
+        await sees(kubelet, ALL)
+        assert link.registration.value.endpoint != first
+
+
+async def test_a_kubelet_without_inotify_is_found_by_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exhausted() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(watching, "Inotify", exhausted)
+    monkeypatch.setattr(watching, "POLL_WITHOUT_INOTIFY_S", 0.02)
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir):
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        await kubelet.restart()
+        await sees(kubelet, ALL)
+    assert len([record for record in caplog.records if "inotify cannot be used (Too many open files)" in record.getMessage()]) == 1
+
+
+async def test_the_end_of_the_agent_is_seen_at_once_and_leaves_no_socket(tmp_path: Path) -> None:
+    async with SimulatedKubelet(tmp_path) as kubelet:
+        await kubelet.start()
+        async with linking(kubelet.plugin_dir):
+            await sees(kubelet, ALL)
+        await sees(kubelet, Quantity(2, 0))
+        assert [path.name for path in kubelet.plugin_dir.glob("npu-agent-*")] == []
+
+
+async def test_a_change_of_the_pool_reaches_kubelet(tmp_path: Path) -> None:
+    pool = Current(POOL)
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir, pool):
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        pool.set(replace(POOL, devices=(Device("a", "a", WELL), Device("b", "b", Health(False, "too hot", 1.0)))))
+        await sees(kubelet, Quantity(2, 1))
+        pool.set(replace(POOL, devices=()))
+        await sees(kubelet, Quantity(0, 0))
+
+
+async def test_a_folder_whose_path_is_too_long_for_a_socket_is_a_reason_and_no_crash(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * max(1, 74 - len(str(tmp_path))))
+    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
+        await kubelet.start()
+        await until(link, lambda registration: "use a shorter --kubelet-dir" in registration.reason)
+
+
+async def test_a_list_that_is_too_large_keeps_the_one_before_and_is_a_problem(tmp_path: Path) -> None:
+    pool = Current(POOL)
+    crowd = replace(POOL, devices=tuple(Device(f"{number:0>63}", "a", WELL) for number in range(60_000)))
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir, pool) as link:
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        pool.set(crowd)
+        assert "60000 devices" in (await until(link, lambda registration: bool(registration.problem))).problem
+        assert kubelet.quantities()[NPU] == ALL
+        pool.set(POOL)
+        await until(link, lambda registration: not registration.problem)
+
+
+async def test_a_pool_that_is_too_large_from_the_start_is_registered_as_empty_with_the_problem_told(tmp_path: Path) -> None:
+    crowd = Current(replace(POOL, devices=tuple(Device(f"{number:0>63}", "a", WELL) for number in range(60_000))))
+    async with SimulatedKubelet(tmp_path) as kubelet, linking(kubelet.plugin_dir, crowd) as link:
+        await kubelet.start()
+        await sees(kubelet, Quantity(0, 0))
+        assert "60000 devices" in link.registration.value.problem
