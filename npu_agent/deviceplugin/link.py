@@ -149,6 +149,8 @@ class KubeletLink:
             log.info("%s: registered with kubelet as %s (%d devices)", self.resource, endpoint, len(self._pool.value.devices))
 
     def _failed(self, reason: str, level: int, *, first_s: float, max_s: float) -> None:
+        # The name of our socket is another one each time, and is not what changed.
+        reason = reason.replace(self.registration.value.endpoint, "our socket") if self.registration.value.endpoint else reason
         self._failures += 1
         self._retry_at = time.monotonic() + reconcile.backoff(self._failures, first_s=first_s, max_s=max_s, random=_spread())
         if reason != self._told:

@@ -57,7 +57,7 @@ class PluginSocket:
         """Listen, and call ourselves as kubelet will: a Register that fails costs the registration before it. Raises OwnSocketBroken."""
         if len(os.fsencode(self.path)) > MAX_SOCKET_PATH:
             raise OwnSocketBroken(
-                f"{self.path} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have; use a shorter --kubelet-dir"
+                f"a socket in {self.path.parent} would have a path longer than {MAX_SOCKET_PATH} bytes; use a shorter --kubelet-dir"
             )
         try:
             with anyio.CancelScope(shield=True):
@@ -69,7 +69,7 @@ class PluginSocket:
             finally:
                 channel.close()
         except (OSError, GRPCError, StreamTerminatedError, TimeoutError) as error:
-            raise OwnSocketBroken(f"our socket {self.path} cannot be served: {error or type(error).__name__}") from error
+            raise OwnSocketBroken(f"a socket of ours in {self.path.parent} cannot be served: {error or type(error).__name__}") from error
 
     def is_there(self) -> bool:
         """Whether the file is still there and still ours."""
