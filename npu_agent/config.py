@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from npu_agent.core.planning import ResourceSpec, Selector
 from npu_agent.core.resource_name import resource_name_mistake
-from npu_agent.fields import Check, Mistake, read, shown
+from npu_agent.fields import Check, Mistake, line_of, read, shown
 
 
 class ConfigurationError(Exception):
@@ -19,7 +19,7 @@ class ConfigurationError(Exception):
     def __init__(self, place: str, mistakes: Sequence[Mistake], lines: Mapping[str, int] | None = None) -> None:
         self.place = place
         self.mistakes = tuple(mistakes)
-        told = [f"line {line}: {mistake}" if (line := _line(mistake.path, lines or {})) else str(mistake) for mistake in mistakes]
+        told = [f"line {line}: {mistake}" if (line := line_of(mistake.path, lines or {})) else str(mistake) for mistake in mistakes]
         super().__init__(f"{place}: {told[0]}" if len(told) == 1 else "\n  ".join([f"{place} has {len(told)} mistakes:", *told]))
 
 
@@ -135,7 +135,7 @@ def parse(text: str, place: str) -> Configuration:
     fields, mistakes = read(document.data, ConfigurationFields)
     mistakes += _same_names(document.data)
     if fields is None or mistakes:
-        mistakes.sort(key=lambda mistake: _line(mistake.path, document.lines))
+        mistakes.sort(key=lambda mistake: line_of(mistake.path, document.lines))
         raise ConfigurationError(place, mistakes, document.lines)
     exclude = _selector(fields.exclude)
     return Configuration(
@@ -195,10 +195,3 @@ def _same_names(data: object) -> Iterable[Mistake]:
         if isinstance(name, str) and first.setdefault(name, index) != index:
             advice = "kubelet knows one pool for each name; use another name, or select both kinds in one resource"
             yield Mistake(f"resources[{index}].name", f"{shown(name)} is already the name of resources[{first[name]}]; {advice}")
-
-
-def _line(path: str, lines: Mapping[str, int]) -> int:
-    """Return the line of the field at `path`, else of the nearest one above it, else 0."""
-    while path and path not in lines:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return lines.get(path, 0)

@@ -113,6 +113,13 @@ def below(path: str, key: str) -> str:
     return f"{path}.{step}" if path and not step.startswith("[") else f"{path}{step}"
 
 
+def line_of(path: str, lines: Mapping[str, int]) -> int:
+    """Return the line of the field at `path`, else of the nearest one above it, else 0."""
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path, 0)
+
+
 def expectation(kind: Any) -> str:
     """Return in words what a value of `kind` is, such as "an integer ≥ 1" or "a text or a list"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

@@ -1,0 +1,91 @@
+"""Files of the host as a backend may read them: below the host's root whatever links say, never more than a bounded piece."""
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+MAX_BYTES = 4096
+"""An attribute of sysfs is one page at the most."""
+
+MAX_CHARACTERS = 256
+"""Longer texts are cut: nothing that identifies a card or tells its state is that long."""
+
+MAX_ENTRIES = 16384
+"""Entries of a folder that are looked at. A machine has some hundreds of PCI functions."""
+
+MAX_LINKS = 40
+"""Symbolic links followed on the way to one path, as many as the kernel follows."""
+
+
+def read_text(path: str, *, wait: bool = True) -> str:
+    """Return what the file says as one stripped, printable text of at most MAX_CHARACTERS characters.
+
+    Drivers do not agree on a trailing newline, so none is taken for granted. What is no text (wrong UTF-8, control characters) is
+    replaced by "�", so that it equals nothing that a driver says. `path` itself must not be a link. Raises OSError.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags if wait else flags | os.O_NONBLOCK)
+    try:
+        content = os.read(descriptor, MAX_BYTES)
+    finally:
+        os.close(descriptor)
+    text = content.decode("utf-8", "replace").strip()
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "�" for character in text)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+
+
+def entries(folder: str) -> list[tuple[str, int]]:
+    """Return names and inode numbers of the entries of a folder, at most MAX_ENTRIES and in no order; none if it is not there.
+
+    sysfs gives each new entry a new number, so a pair that stayed is an entry that stayed. Raises OSError.
+    """
+    try:
+        with os.scandir(folder) as scan:
+            return [(entry.name, entry.inode()) for entry in itertools.islice(scan, MAX_ENTRIES)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def link_name(path: str) -> str:
+    """Return the last part of where a link points, empty if there is none. This is how sysfs names a function's driver."""
+    try:
+        return os.readlink(path).rpartition("/")[2]  # noqa: PTH115 - asked for in every scan
+    except OSError:
+        return ""
+
+
+def below_root(root: Path) -> str:
+    """Return `root` as a prefix for absolute paths of the host: empty for "/"."""
+    return os.path.realpath(root).rstrip("/")
+
+
+def resolve(prefix: str, path: str) -> str:
+    """Return the absolute path on the host that `path` leads to, all links followed, without `prefix`.
+
+    Links are followed as the host would: an absolute one begins at `prefix`, and ".." does not lead above it. A part that is not
+    there ends the following. Raises OSError (ELOOP) for links without end.
+    """
+    pending = list(reversed(path.split("/")))
+    done: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        try:
+            target = os.readlink("/".join((prefix, *done, part)))  # noqa: PTH115 - Path would normalise what the link says
+        except OSError:  # no link, or nothing at all
+            done.append(part)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target.startswith("/"):
+            done.clear()
+        pending.extend(reversed(target.split("/")))
+    return "/" + "/".join(done)
