@@ -37,7 +37,11 @@ async def node(programs: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     try:
         async with Machine(programs, logs) as machine:
             node = RealNode(machine, api_server)
-            await node.start_kubelet()
-            yield node
+            try:
+                await node.start_kubelet()
+                yield node
+            finally:
+                for log in node.work.glob("*.log"):
+                    shutil.copy(log, logs)
     finally:
         api_server.close()

@@ -128,11 +128,11 @@ class RealNode(Node):
         }
 
     async def run_in_pod(self, pod_name: str, *argv: str) -> tuple[int, str]:
-        container, *_ = _containers(await self.pod_status(pod_name))
+        container, *_ = await self.containers(pod_name)
         return await self.machine.ctr("task", "exec", "--exec-id", uuid.uuid4().hex, container, *argv)
 
     async def restart_containers(self, pod_name: str) -> None:
-        before = _containers(await self.pod_status(pod_name))
+        before = await self.containers(pod_name)
         for container in before:
             status, output = await self.machine.ctr("task", "kill", "--signal", "SIGKILL", container)
             assert status == 0, output
@@ -141,6 +141,10 @@ class RealNode(Node):
             lambda status: _is_settled(status) and not set(before) & set(_containers(status)),
             within_s=_POD_S,
         )
+
+    async def containers(self, pod_name: str) -> list[str]:
+        """Return the ids that the runtime gave the app containers; a container that starts again gets another one."""
+        return _containers(await self.pod_status(pod_name))
 
     async def pod_status(self, name: str) -> dict[str, Any]:
         """Return the status of a pod by kubelet's own API, empty where kubelet does not know it."""
@@ -244,7 +248,6 @@ def _is_settled(status: Mapping[str, Any]) -> bool:
 
 
 def _containers(status: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the app containers, as the runtime knows them."""
     return [container["containerID"].partition("://")[2] for container in status.get("containerStatuses", ())]
 
 

@@ -1,0 +1,61 @@
+"""A machine of the tests leaves nothing behind, whatever becomes of the tests."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.e2e import keeper
+from tests.scenarios.eventually import eventually
+
+_TEST = """
+import asyncio, sys
+from pathlib import Path
+from tests.e2e.machine import Machine
+
+async def main():
+    async with Machine(Path(sys.argv[1]), Path(sys.argv[2])) as machine:
+        print(machine.run, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+async def test_nothing_is_left_of_a_machine_when_its_tests_end_by(number: signal.Signals, programs: Path, tmp_path: Path) -> None:
+    tests = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _TEST, programs, tmp_path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert tests.stdout
+    with anyio.fail_after(30):
+        run = Path((await tests.stdout.readline()).decode().strip())
+    assert _cgroups(run.name)
+    assert await _processes(str(run))
+    tests.send_signal(number)
+    with anyio.fail_after(30):
+        await tests.wait()
+    await eventually(lambda: _processes(str(run)), lambda left: not left)
+    assert not run.exists()
+    assert not _cgroups(run.name)
+    assert str(run) not in Path("/proc/mounts").read_text()
+
+
+def _cgroups(name: str) -> list[Path]:
+    return list(keeper.CGROUPS.glob(f"**/{name}"))
+
+
+async def _processes(text: str) -> list[str]:
+    """Return the processes that have `text` in their command line, the keeper and containerd among them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if text in line:
+            found.append(line)
+    return found
