@@ -160,9 +160,9 @@ class SimulatedKubelet:
             self._ring()
             await anyio.sleep_forever()
 
-    def cut_streams(self) -> None:
-        """Lose all connections to plugins while both sides' sockets stay."""
-        self._running().clients.cut()
+    async def cut_streams(self) -> None:
+        """Lose all connections to plugins while both sides' sockets stay; return when kubelet has noticed."""
+        await self._running().clients.cut()
 
     def quantities(self) -> dict[str, Quantity]:
         """Return what the node's status shows of each resource; a name once seen stays, at 0 of 0. Nothing while kubelet is down."""

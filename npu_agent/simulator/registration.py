@@ -58,6 +58,8 @@ class Clients:
         self._dial_timeout_s = dial_timeout_s
         self._kept: dict[object, PluginClient] = {}
         self._open: set[PluginClient] = set()
+        self._streaming: set[PluginClient] = set()
+        self._stream_ended = anyio.Event()
         self._ended = False
 
     async def register(self, request: RegisterRequest) -> Empty:
@@ -74,15 +76,22 @@ class Clients:
             await self._connect_whatever_becomes_of_the_call(client)
         return Empty()
 
-    def cut(self) -> None:
-        """Lose all connections without a word. The streams find out by themselves."""
-        for client in list(self._open):
-            client.cut()
+    async def cut(self) -> None:
+        """Lose all connections without a word; return when kubelet has noticed the end of each stream."""
+        cut = self._streaming.copy()
+        self._lose_all()
+        while cut & self._streaming:
+            await self._stream_ended.wait()
 
     def end(self) -> None:
-        """Lose all connections as the process ends: nobody is left who would find out."""
+        """Lose all connections as the process ends: nobody is left who would notice."""
         self._ended = True
-        self.cut()
+        self._lose_all()
+
+    def _lose_all(self) -> None:
+        for client in self._open:
+            client.cut()
+        self._open.clear()
 
     def _key(self, client: PluginClient) -> object:
         return (client.resource, client.socket_path) if self._behaviour.clients_by_socket else client.resource
@@ -118,6 +127,7 @@ class Clients:
             raise errors[0]
 
     async def _run(self, client: PluginClient) -> None:
+        self._streaming.add(client)
         try:
             async for message in client.lists():
                 log.info("%s: %d devices listed", client.resource, len(message.devices))
@@ -125,8 +135,10 @@ class Clients:
             ending = "EOF"
         except CALL_ERRORS as error:
             ending = go_text(error)
-        if self._ended:
-            return
+        if not self._ended:
+            self._end_stream(client, ending)
+
+    def _end_stream(self, client: PluginClient, ending: str) -> None:
         log.info("ListAndWatch ended unexpectedly for device plugin %s: %s", client.resource, ending)
         kept = self._kept.pop(self._key(client), None)
         if kept is not None:
@@ -134,6 +146,9 @@ class Clients:
             self._open.discard(kept)
             if self._is_in_use(kept):
                 self._devices.disconnect(kept.resource)
+        self._streaming.discard(client)
+        ended, self._stream_ended = self._stream_ended, anyio.Event()
+        ended.set()
 
     def _is_in_use(self, client: PluginClient) -> bool:
         if not self._behaviour.clients_by_socket:

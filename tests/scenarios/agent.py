@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from tests.scenarios.eventually import eventually
 from tests.scenarios.node import Node
 
 PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
@@ -79,19 +80,30 @@ class Agent:
         with anyio.fail_after(STOP_S):
             assert await before.wait() == 0, self.said()
 
-    async def ended(self) -> int:
-        """Return its exit status when it has ended by itself."""
-        assert self._process is not None, "the agent has not been started"
+    async def start_another(self, *, status: int) -> None:
+        """Start a second process beside this one; return when it has ended by itself with that exit status."""
+        mine = self._process
+        await self.start()
+        second, self._process = self._process, mine
+        assert second is not None
         with anyio.fail_after(START_S):
-            return await self._process.wait()
+            assert await second.wait() == status, self.said()
 
-    async def fake(self, *command: str) -> None:
+    async def fake(self, command: str, *arguments: str) -> None:
         """Have the fake backend carry out a command, such as `fail fake-0`."""
-        argv = self.node.command(PROGRAM, "fake", "--runtime-dir", str(self.runtime_dir), *command)
+        argv = self.node.command(PROGRAM, "fake", command, "--runtime-dir", str(self.runtime_dir), *arguments)
         with anyio.fail_after(START_S):
             process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
             output, _ = await process.communicate()
         assert process.returncode == 0, output.decode()
+
+    async def says(self, text: str) -> None:
+        """Return when its log has that text."""
+
+        async def log() -> str:
+            return self.said()
+
+        await eventually(log, lambda said: text in said, within_s=START_S)
 
     def said(self) -> str:
         """Return its log so far."""

@@ -93,7 +93,7 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     async def run_pod(self, pod: Pod) -> None:
-        """Have kubelet admit and start `pod`; return when it runs. Raises PodRejected."""
+        """Have kubelet admit and start `pod`; return when it runs. Raises PodRejected; scenarios use the name of such a pod no more."""
 
     @abc.abstractmethod
     async def delete_pod(self, name: str) -> None:
@@ -120,5 +120,5 @@ class Node(abc.ABC):
         raise NotImplementedError
 
     async def cut_streams(self) -> None:
-        """Have kubelet lose its connections to plugins while both sockets stay. Raises where a real kubelet offers no way to."""
+        """Have kubelet lose its connections to plugins while both sockets stay; return when it has noticed."""
         raise NotImplementedError

@@ -81,4 +81,4 @@ class SimulatedNode(Node):
         await self.kubelet.restart_containers(pod_name)
 
     async def cut_streams(self) -> None:
-        self.kubelet.cut_streams()
+        await self.kubelet.cut_streams()
