@@ -11,8 +11,8 @@ def set_up(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # They report each broken connection of a peer as a failure of ours.
-    for noisy in ("asyncio", "hpack", "grpclib.protocol"):
+    # They report each connection that a peer broke, which is ordinary here and told by the link itself.
+    for noisy in ("asyncio", "hpack", "grpclib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -117,7 +117,7 @@ class KubeletLink:
                 log.warning("%s: %s", self.resource, decision.reason)
             self._report(state="registered", reason=decision.reason)
         elif decision.step is Step.WAIT and decision.reason:
-            if decision.reason != self.registration.value.reason:
+            if decision.wait_s is None and decision.reason != self.registration.value.reason:
                 log.info("%s: waiting: %s", self.resource, decision.reason)
             self._report(state="waiting", reason=decision.reason)
 
