@@ -142,15 +142,29 @@ def parse(text: str, place: str) -> Configuration:
         backends=DEFAULT.backends if fields.backends is None else fields.backends,
         resources=DEFAULT.resources if fields.resources is None else tuple(map(_spec, fields.resources)),
         exclude=None if exclude == Selector() else exclude,
-        probe_interval_s=fields.probe_interval_s,
-        probe_timeout_s=fields.probe_timeout_s,
-        scan_interval_s=fields.scan_interval_s,
-        recover_after=fields.recover_after,
-        vanished_linger_s=fields.vanished_linger_s,
-        fail_on_no_device=fields.fail_on_no_device,
+        **{name: getattr(fields, name) for name in _PLAIN_FIELDS},
         place=place,
         lines=document.lines,
     )
+
+
+def to_data(configuration: Configuration) -> dict[str, object]:
+    """Return `configuration` as the data of a file that says all of it: every default is filled in."""
+    return {
+        "backends": {name: dict(options) for name, options in configuration.backends.items()},
+        "resources": [
+            {
+                "name": spec.name,
+                "select": _selector_data(spec.selector),
+                "partition": spec.partition,
+                "replicas": spec.replicas,
+                "policy": spec.policy,
+            }
+            for spec in configuration.resources
+        ],
+        "exclude": _selector_data(configuration.exclude or Selector()),
+        **{name: getattr(configuration, name) for name in _PLAIN_FIELDS},
+    }
 
 
 def partition_mistakes(configuration: Configuration, kinds: Mapping[str, Sequence[str]]) -> list[Mistake]:
@@ -166,6 +180,15 @@ def partition_mistakes(configuration: Configuration, kinds: Mapping[str, Sequenc
 
 def _spec(fields: ResourceFields) -> ResourceSpec:
     return ResourceSpec(fields.name, _selector(fields.select), fields.partition, fields.replicas, fields.policy)
+
+
+_PLAIN_FIELDS = ("probe_interval_s", "probe_timeout_s", "scan_interval_s", "recover_after", "vanished_linger_s", "fail_on_no_device")
+"""The fields that are in a configuration as they are in the file."""
+
+
+def _selector_data(selector: Selector) -> dict[str, list[str | int]]:
+    values = {name: list(getattr(selector, name)) for name in SelectorFields.__struct_fields__}
+    return {name: value for name, value in values.items() if value}
 
 
 def _selector(fields: SelectorFields) -> Selector:

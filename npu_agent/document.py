@@ -162,3 +162,20 @@ def _plain(text: str) -> object:
     if _NUMBER.fullmatch(text):
         return float(text)
     return text
+
+
+def dump(data: object) -> str:
+    """Return plain data as YAML that `parse` reads back as the same."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _plain(text) == text else '"')
+
+
+_Dumper.add_representer(str, _represent_text)

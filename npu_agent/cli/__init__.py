@@ -7,6 +7,8 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "serve": "npu_agent.cli.serve",
+    "list": "npu_agent.cli.list",
+    "config": "npu_agent.cli.config",
     "fake": "npu_agent.cli.fake",
     "version": "npu_agent.cli.version",
 }

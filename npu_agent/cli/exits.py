@@ -8,13 +8,18 @@ FAILURE = 1
 USAGE = 2
 
 
+def note(text: str) -> None:
+    """Say something beside the output, which may go into a pipe."""
+    typer.echo(f"npu-agent: {text}", err=True)
+
+
 def failure(text: str) -> NoReturn:
     """Say what could not be done and end with status 1."""
-    typer.echo(f"npu-agent: {text}", err=True)
+    note(text)
     raise typer.Exit(FAILURE)
 
 
 def usage(text: str) -> NoReturn:
     """Say what is wrong with the options or the configuration and end with status 2."""
-    typer.echo(f"npu-agent: {text}", err=True)
+    note(text)
     raise typer.Exit(USAGE)

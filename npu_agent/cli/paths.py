@@ -28,6 +28,17 @@ Backends = Annotated[
 HostRoot = Annotated[
     Path, typer.Option(envvar="NPU_AGENT_HOST_ROOT", help="Where the host's / is mounted; all of /sys and /dev is looked for below it.")
 ]
+KubeletDir = Annotated[
+    Path, typer.Option(envvar="NPU_AGENT_KUBELET_DIR", help="kubelet's folder; it holds device-plugins and pod-resources.")
+]
+PodResources = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NPU_AGENT_POD_RESOURCES",
+        help="kubelet's PodResources socket, where kubelet has another --root-dir.",
+        show_default="KUBELET_DIR/pod-resources/kubelet.sock",
+    ),
+]
 RuntimeDir = Annotated[
     Path | None,
     typer.Option(
@@ -46,6 +57,11 @@ def runtime_dir(given: Path | None) -> Path:
         return Path("/run/npu-agent")
     own = os.environ.get("XDG_RUNTIME_DIR")
     return Path(own) / "npu-agent" if own else Path(tempfile.gettempdir()) / f"npu-agent-{os.geteuid()}"
+
+
+def pod_resources(given: Path | None, kubelet_dir: Path) -> Path:
+    """Return kubelet's PodResources socket: `given`, else the one below `kubelet_dir`."""
+    return given or kubelet_dir / "pod-resources" / "kubelet.sock"
 
 
 def configuration(path: Path | None, backends: list[str] | None) -> "Configuration":

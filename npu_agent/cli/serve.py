@@ -34,17 +34,8 @@ def serve(
     config: paths.Config = None,
     backend: paths.Backends = None,
     host_root: paths.HostRoot = Path("/"),
-    kubelet_dir: Annotated[
-        Path, typer.Option(envvar="NPU_AGENT_KUBELET_DIR", help="kubelet's folder; it holds device-plugins and pod-resources.")
-    ] = Path("/var/lib/kubelet"),
-    pod_resources: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NPU_AGENT_POD_RESOURCES",
-            help="kubelet's PodResources socket, where kubelet has another --root-dir.",
-            show_default="KUBELET_DIR/pod-resources/kubelet.sock",
-        ),
-    ] = None,
+    kubelet_dir: paths.KubeletDir = Path("/var/lib/kubelet"),
+    pod_resources: paths.PodResources = None,
     runtime_dir: paths.RuntimeDir = None,
     log_level: Annotated[Level, typer.Option(envvar="NPU_AGENT_LOG_LEVEL", help="What is logged, from this level on.")] = Level.INFO,
     log_format: Annotated[Form, typer.Option(envvar="NPU_AGENT_LOG_FORMAT", help="Lines for people or JSON for machines.")] = Form.TEXT,
@@ -71,7 +62,7 @@ def serve(
         kubelet_dir=kubelet_dir,
         runtime_dir=paths.runtime_dir(runtime_dir),
         host_root=host_root,
-        pod_resources=pod_resources or kubelet_dir / "pod-resources" / "kubelet.sock",
+        pod_resources=paths.pod_resources(pod_resources, kubelet_dir),
         replace=replace,
     )
     try:

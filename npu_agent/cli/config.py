@@ -1,0 +1,53 @@
+"""`npu-agent config`: whether a configuration is right, and what it says with every default filled in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from npu_agent.cli import exits, paths
+
+if TYPE_CHECKING:
+    from npu_agent.config import Configuration
+
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in"),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to `app`."""
+    from npu_agent.cli import new_app
+
+    group = new_app(name="config", help="Check a configuration, or show it with its defaults.")
+    group.command()(check)
+    group.command()(show)
+    app.add_typer(group)
+
+
+def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
+    """Say every mistake in a configuration, in the options of its backends and in their families; status 2 if there is one."""
+    configuration = _checked(file, host_root)
+    names = ", ".join(spec.name for spec in configuration.resources) or "no resource"
+    typer.echo(f"{configuration.place} is right: {names} by {', '.join(configuration.backends) or 'no backend'}")
+
+
+def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
+    """Print a configuration as YAML with every default filled in."""
+    from npu_agent.config import to_data
+    from npu_agent.document import dump
+
+    typer.echo(dump(to_data(_checked(file, host_root))), nl=False)
+
+
+def _checked(file: Path | None, host_root: Path) -> "Configuration":
+    from npu_agent.config import ConfigurationError
+    from npu_agent.configured import make_backends
+
+    configuration = paths.configuration(file, None)
+    try:
+        make_backends(configuration, host_root)
+    except ConfigurationError as error:
+        exits.usage(str(error))
+    return configuration
