@@ -12,7 +12,7 @@ from msgspec import Meta
 from npu_agent.backends.errors import FamilyError
 from npu_agent.fields import Check, Mistake, below, line_of, read, shown
 
-SHIPPED = Path(__file__).parent / "families"
+_SHIPPED = Path(__file__).parent / "families"
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PCI_ID = re.compile(r"0x[0-9a-f]{4}")
@@ -159,6 +159,12 @@ def fill(pattern: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: values[found[1]], pattern)
 
 
+def matcher(pattern: str) -> re.Pattern[str]:
+    """Return what matches the names that `pattern` makes of an index, with the index as its only group."""
+    before, _, after = pattern.partition("{index}")
+    return re.compile(f"{re.escape(before)}([0-9]{{1,6}}){re.escape(after)}")
+
+
 def parse(text: str, place: str) -> Family:
     """Return the family that `text` describes; `place` is the file that it came from. Raises FamilyError with every mistake."""
     from npu_agent.document import DocumentError, parse  # YAML costs some milliseconds that a check of options need not pay
@@ -189,28 +195,29 @@ def read_family(path: Path) -> Family:
     return parse(text, str(path))
 
 
-def load(folder: str = "", only: Sequence[str] | None = None) -> dict[str, Family]:
-    """Return the families by name: those that ship, and those of the administrator's `folder`, which replace others of their name.
+def shipped_names() -> list[str]:
+    """Return the names of the families that ship, in order."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
-    With `only` no others are returned, and no other one that ships is read. Raises FamilyError.
-    """
-    own: dict[str, Family] = {}
+
+def read_shipped(name: str) -> Family:
+    """Return the family of this name that ships."""
+    return read_family(_SHIPPED / f"{name}.yaml")
+
+
+def read_folder(folder: str) -> dict[str, Family]:
+    """Return the families in an administrator's folder, by name. Raises FamilyError, also for a folder that cannot be read."""
+    families: dict[str, Family] = {}
     places: dict[str, Path] = {}
     for path in _family_files(folder):
         family = read_family(path)
-        if family.name in own:
+        if family.name in families:
             raise FamilyError(f"{path}: name: {places[family.name]} is named {family.name!r} already; a family has one file")
-        own[family.name], places[family.name] = family, path
-    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml")) if path.stem not in own}
-    wanted = sorted({*shipped, *own}) if only is None else only
-    if unknown := [name for name in wanted if name not in own and name not in shipped]:
-        raise FamilyError(f"there is no family {unknown[0]!r}; there are {', '.join(sorted({*shipped, *own}))}")
-    return {name: own[name] if name in own else read_family(shipped[name]) for name in wanted}
+        families[family.name], places[family.name] = family, path
+    return families
 
 
 def _family_files(folder: str) -> list[Path]:
-    if not folder:
-        return []
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
