@@ -62,6 +62,8 @@ class SimulatedKubelet:
         self.kubelet_dir = kubelet_dir
         self.behaviour = Behaviour.of(version)
         self.faults = Faults()
+        self.register_calls = 0
+        """Calls of Register so far, in all lives, answered or not."""
         self._stop_grace_s = stop_grace_s
         self._dial_timeout_s = dial_timeout_s
         self._start_retry_s = start_retry_s
@@ -144,6 +146,7 @@ class SimulatedKubelet:
                 rng=self._rng,
                 active_pods=lambda: self._listed(with_failed=False),
                 listed_pods=lambda: self._listed(with_failed=not self.behaviour.lists_active_pods),
+                called=self._count_register,
                 changed=self._ring,
                 stop_grace_s=self._stop_grace_s,
                 dial_timeout_s=self._dial_timeout_s,
@@ -257,6 +260,10 @@ class SimulatedKubelet:
         if self._process is None:
             raise KubeletNotRunning("the simulated kubelet is stopped; start it first")
         return self._process
+
+    def _count_register(self) -> None:
+        self.register_calls += 1
+        self._ring()
 
     def _ring(self) -> None:
         changed, self._changed = self._changed, anyio.Event()

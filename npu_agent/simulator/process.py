@@ -36,6 +36,7 @@ class Process:
         rng: random.Random,
         active_pods: Callable[[], Iterable[ListedPod]],
         listed_pods: Callable[[], Iterable[ListedPod]],
+        called: Callable[[], None],
         changed: Callable[[], None],
         stop_grace_s: float = STOP_GRACE_S,
         dial_timeout_s: float = DIAL_TIMEOUT_S,
@@ -52,7 +53,7 @@ class Process:
         self.allocator = Allocator(self.devices, rng)
         self.clients = Clients(plugins, self.devices, behaviour, tasks, dial_timeout_s=dial_timeout_s)
         resources = PodResourcesService(self.devices, listed_pods, offers_get=behaviour.offers_get)
-        self.registration = Listener(plugins / "kubelet.sock", [_Registration(self.clients, faults)])
+        self.registration = Listener(plugins / "kubelet.sock", [_Registration(self.clients, faults, called)])
         self.pod_resources = Listener(kubelet_dir / "pod-resources" / "kubelet.sock", [resources])
 
     async def start(self, *, inherited: socket.socket | None = None) -> list[str]:
@@ -84,11 +85,13 @@ class Process:
 
 
 class _Registration(RegistrationBase):
-    def __init__(self, clients: Clients, faults: Faults) -> None:
+    def __init__(self, clients: Clients, faults: Faults, called: Callable[[], None]) -> None:
         self._clients = clients
         self._faults = faults
+        self._called = called
 
     async def register(self, message: RegisterRequest) -> Empty:
+        self._called()
         fault = (self._faults.register.popleft() if self._faults.register else None) or RegisterFault()
         await anyio.sleep(fault.delay_s)
         if fault.refuse_with and not fault.after_acceptance:

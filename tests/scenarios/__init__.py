@@ -2,6 +2,5 @@
 
 A node's own tests offer a fixture `node` and import the modules that the node can do: `registration`, `restarts`, `health` and
 `allocation` always, `sidecars` from kubelet 1.29 on, `pod_status` where it `reports_device_health`, `streams` where it can
-`cut_streams`. Each scenario begins with kubelet running, and without pods, resources, an agent
-or anything in `node.work`.
+`cut_streams`. Each scenario begins with kubelet running, and without pods, resources, an agent or anything in `node.work`.
 """

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
+import anyio
 from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -29,9 +30,22 @@ from npu_agent.api.v1beta1 import (
     TopologyInfo,
 )
 from npu_agent.flow import Current
+from npu_agent.simulator.devices import Quantity
+from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.sockets import Listener
 
 RESOURCE = "example.com/card"
+
+
+async def shows(kubelet: SimulatedKubelet, capacity: int, allocatable: int, *, resource: str = RESOURCE) -> None:
+    """Return when the node shows that; fail after a while."""
+    await until(kubelet, lambda: kubelet.quantities().get(resource) == Quantity(capacity, allocatable))
+
+
+async def until(kubelet: SimulatedKubelet, condition: Callable[[], bool]) -> None:
+    """Return when `condition` holds, which is looked at after each change that kubelet sees; fail after a while."""
+    with anyio.fail_after(5):
+        await kubelet.until(condition)
 
 
 async def register(
@@ -66,6 +80,7 @@ class Plugin(DevicePluginBase):
         self.preferences: list[tuple[frozenset[str], frozenset[str], int]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.allocate_called = asyncio.Event()
         self._listener = Listener(plugin_dir / endpoint, [self])
 
     async def __aenter__(self) -> "Plugin":
@@ -82,7 +97,7 @@ class Plugin(DevicePluginBase):
     async def register(self) -> GRPCError | None:
         return await register(self.plugin_dir, self.endpoint, resource=self.resource)
 
-    def asked(self, call: str) -> list[tuple[str, ...]]:
+    def calls_of(self, call: str) -> list[tuple[str, ...]]:
         """Return the arguments of each call of that name so far."""
         return [arguments for name, arguments in self.calls if name == call]
 
@@ -114,6 +129,7 @@ class Plugin(DevicePluginBase):
     async def allocate(self, message: AllocateRequest) -> AllocateResponse:
         (request,) = message.container_requests
         self.calls.append(("allocate", tuple(sorted(request.device_ids))))
+        self.allocate_called.set()
         await self.may_answer.wait()
         if self.allocate_error is not None:
             raise self.allocate_error

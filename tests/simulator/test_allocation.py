@@ -1,0 +1,187 @@
+import anyio
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from npu_agent.api.v1beta1 import CdiDevice, ContainerAllocateResponse, DevicePluginOptions, DeviceSpec, Mount
+from npu_agent.simulator.allocation import merged
+from npu_agent.simulator.errors import PodRejected
+from npu_agent.simulator.pods import Container, Pod
+from tests.simulator.own_task import in_own_task
+from tests.simulator.plugin import RESOURCE, Plugin, shows
+
+
+@pytest.fixture
+async def plugin(kubelet):
+    async with in_own_task(Plugin(kubelet.plugin_dir, a=True, b=True, c=True, d=True)) as plugin:
+        plugin.options = DevicePluginOptions(get_preferred_allocation_available=True)
+        await plugin.register()
+        await shows(kubelet, 4, 4)
+        yield plugin
+
+
+def pod(name: str, count: int = 1) -> Pod:
+    return Pod(name, (Container(devices={RESOURCE: count}),))
+
+
+async def refused(kubelet, pod: Pod) -> str:
+    """Return why kubelet rejects the pod, short of what it says of every rejection."""
+    with pytest.raises(PodRejected) as rejection:
+        await kubelet.run_pod(pod)
+    assert rejection.value.reason == "UnexpectedAdmissionError"
+    return rejection.value.message.removeprefix("Pod was rejected: Allocate failed due to ").removesuffix(", which is unexpected")
+
+
+async def test_what_the_plugin_prefers_is_given(kubelet, plugin):
+    plugin.prefer = lambda available, must, size: ["b", "d"]
+    await kubelet.run_pod(pod("pair", 2))
+    assert kubelet.held("pair") == {"main": {RESOURCE: {"b", "d"}}}
+    assert plugin.preferences == [(frozenset("abcd"), frozenset(), 2)]
+    assert plugin.calls_of("allocate") == [("b", "d")]
+
+
+@pytest.mark.parametrize("preferred", [["b"], [], ["b", "nonsense"], ["a", "b", "c", "d"]])
+async def test_a_preference_that_is_short_long_or_bogus_is_made_up_for(kubelet, plugin, preferred):
+    plugin.prefer = lambda available, must, size: preferred
+    await kubelet.run_pod(pod("pair", 2))
+    held = kubelet.held("pair")["main"][RESOURCE]
+    assert len(held) == 2
+    assert len(preferred) > 2 or set(preferred) & set("abcd") <= held
+
+
+async def test_a_plugin_that_offers_no_preference_is_not_asked(kubelet, plugin):
+    plugin.options = DevicePluginOptions()
+    await plugin.register()
+    await kubelet.run_pod(pod("pair", 2))
+    assert plugin.preferences == []
+
+
+async def test_more_than_there_is_is_refused_without_a_call(kubelet, plugin):
+    await kubelet.run_pod(pod("one"))
+    calls = list(plugin.calls)
+    assert await refused(kubelet, pod("greedy", 4)) == (
+        f"requested number of devices unavailable for {RESOURCE}. Requested: 4, Available: 3"
+    )
+    assert plugin.calls == calls
+
+
+async def test_the_plugins_refusal_reaches_the_pods_status(kubelet, plugin):
+    plugin.allocate_error = GRPCError(Status.RESOURCE_EXHAUSTED, "npu busy")
+    assert await refused(kubelet, pod("one")) == "rpc error: code = ResourceExhausted desc = npu busy"
+    plugin.allocate_error = None
+    await kubelet.run_pod(pod("all", 4))
+
+
+async def test_a_preference_that_fails_costs_the_pod_its_admission(kubelet, plugin):
+    def fail(*request: object) -> list[str]:
+        raise GRPCError(Status.INTERNAL, "no idea")
+
+    plugin.prefer = fail
+    said = "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Internal desc = no idea"
+    assert await refused(kubelet, pod("one")) == said
+
+
+async def test_an_answer_for_no_container_fails_the_pod_and_leaks_its_devices(kubelet, plugin):
+    plugin.answers_allocate_with_nothing = True
+    assert "no containers return in allocation response" in await refused(kubelet, pod("unlucky", 2))
+    plugin.answers_allocate_with_nothing = False
+    assert await refused(kubelet, pod("next", 3)) == f"requested number of devices unavailable for {RESOURCE}. Requested: 3, Available: 2"
+
+
+async def test_a_resource_that_kubelet_never_heard_of_is_not_its_business(kubelet, plugin):
+    await kubelet.run_pod(Pod("naive", (Container(devices={"example.com/unheard": 1}),)))
+    assert kubelet.held("naive") == {"main": {}}
+
+
+async def test_init_containers_hand_over_and_sidecars_keep(kubelet, plugin):
+    """The order that was seen of a real kubelet: i1 asks 2, the sidecar gets one of them, m1 the other one and a new one."""
+    containers = (
+        Container("m1", {RESOURCE: 2}),
+        Container("m2", {RESOURCE: 1}),
+        Container("i1", {RESOURCE: 2}, init=True),
+        Container("sidecar", {RESOURCE: 1}, init=True, restartable=True),
+    )
+    await kubelet.run_pod(Pod("assisted", containers))
+    held = {name: resources[RESOURCE] for name, resources in kubelet.held("assisted").items()}
+    assert held["sidecar"] < held["i1"]
+    (handed,) = held["i1"] - held["sidecar"]
+    assert handed in held["m1"]
+    assert held["sidecar"] | held["m1"] | held["m2"] == set("abcd")
+    # Nothing is asked where reused devices are enough: that is the sidecar.
+    assert [(must, size) for _, must, size in plugin.preferences] == [(frozenset(), 2), ({handed}, 2), (frozenset(), 1)]
+    assert len(plugin.calls_of("allocate")) == 4
+
+
+async def test_devices_are_free_again_once_their_pod_is_gone(kubelet, plugin):
+    await kubelet.run_pod(pod("all", 4))
+    kubelet.delete_pod("all")
+    await kubelet.run_pod(pod("again", 4))
+
+
+async def test_a_container_restart_uses_the_answer_that_was_given_once(kubelet, plugin):
+    await kubelet.run_pod(pod("one"))
+    before = kubelet.pod("one").given["main"]
+    await kubelet.restart()
+    await kubelet.restart_containers("one")
+    assert kubelet.pod("one").given["main"] == before
+    assert len(plugin.calls_of("allocate")) == 1
+
+
+async def test_each_start_of_a_container_is_told_to_a_plugin_that_wants_it(kubelet, plugin):
+    plugin.options = DevicePluginOptions(pre_start_required=True)
+    plugin.pre_start_errors = [GRPCError(Status.UNAVAILABLE, "warming up")]
+    await plugin.register()
+    await kubelet.run_pod(pod("one"))
+    await kubelet.restart_containers("one")
+    (device,) = kubelet.held("one")["main"][RESOURCE]
+    assert plugin.calls_of("pre-start") == [(device,)] * 3
+    assert len(plugin.calls_of("allocate")) == 1
+
+
+async def test_a_plugin_that_hangs_holds_up_every_other_pod(kubelet, plugin):
+    plugin.may_answer.clear()
+    async with Plugin(kubelet.plugin_dir, "other.sock", resource="example.com/other", x=True) as other:
+        await other.register()
+        await shows(kubelet, 1, 1, resource="example.com/other")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(kubelet.run_pod, pod("stuck"))
+            await plugin.allocate_called.wait()
+            with anyio.move_on_after(0.1) as patience:
+                await kubelet.run_pod(Pod("behind", (Container(devices={"example.com/other": 1}),)))
+            assert patience.cancelled_caught
+            assert other.calls_of("allocate") == []
+            plugin.may_answer.set()
+        await kubelet.run_pod(Pod("next", (Container(devices={"example.com/other": 1}),)))
+
+
+async def test_the_pods_status_shows_a_failed_device_and_a_missing_one_as_well(kubelet, plugin):
+    await kubelet.run_pod(pod("all", 4))
+    plugin.devices.set({"a": False, "b": True, "c": True})
+    await shows(kubelet, 3, 2)
+    assert kubelet.device_health("all") == {"a": "Unhealthy", "b": "Healthy", "c": "Healthy", "d": "Healthy"}
+
+
+async def test_devices_that_failed_are_not_given(kubelet, plugin):
+    plugin.devices.set({"a": False, "b": True})
+    await shows(kubelet, 2, 1)
+    assert await refused(kubelet, pod("pair", 2)) == f"requested number of devices unavailable for {RESOURCE}. Requested: 2, Available: 1"
+    plugin.devices.set({"a": False})
+    await shows(kubelet, 1, 0)
+    assert await refused(kubelet, pod("none")) == f"no healthy devices present; cannot allocate unhealthy devices {RESOURCE}"
+
+
+def test_of_what_several_resources_give_a_container_the_first_of_each_key_wins():
+    first = ContainerAllocateResponse(
+        envs={"A": "1"}, annotations={"n": "1"}, devices=[DeviceSpec(container_path="/dev/x", host_path="/dev/1", permissions="rw")]
+    )
+    second = ContainerAllocateResponse(
+        envs={"A": "2", "B": "2"},
+        annotations={"n": "2"},
+        devices=[DeviceSpec(container_path="/dev/x", host_path="/dev/2", permissions="rw")],
+        mounts=[Mount(container_path="/m", host_path="/m")],
+        cdi_devices=[CdiDevice(name="v/c=1")],
+    )
+    whole = merged([first, second])
+    assert (whole.envs, whole.annotations) == ({"A": "1", "B": "2"}, {"n": "1"})
+    assert [device.host_path for device in whole.devices] == ["/dev/1"]
+    assert (len(whole.mounts), len(whole.cdi_devices)) == (1, 1)

@@ -1,0 +1,158 @@
+import socket
+import time
+
+import anyio
+import pytest
+
+from npu_agent.simulator.devices import Quantity
+from npu_agent.simulator.errors import KubeletNotRunning, PodRejected
+from npu_agent.simulator.kubelet import SimulatedKubelet
+from npu_agent.simulator.pods import Container, Pod
+from npu_agent.simulator.version import Behaviour
+from tests.simulator.own_task import in_own_task
+from tests.simulator.plugin import RESOURCE, Plugin, shows, until
+
+
+def connects(path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+def pod(name: str, count: int = 1) -> Pod:
+    return Pod(name, (Container(devices={RESOURCE: count}),))
+
+
+async def test_a_kubelet_that_ends_leaves_sockets_that_refuse(kubelet):
+    sockets = [kubelet.plugin_dir / "kubelet.sock", kubelet.kubelet_dir / "pod-resources" / "kubelet.sock"]
+    assert all(connects(path) for path in sockets)
+    await kubelet.stop()
+    assert not any(connects(path) for path in sockets)
+    assert kubelet.quantities() == {}
+    with pytest.raises(KubeletNotRunning):
+        await kubelet.run_pod(pod("one"))
+    await kubelet.start()
+    assert all(connects(path) for path in sockets)
+
+
+@pytest.mark.parametrize(("version", "survivors"), [("1.32.9", {"folder"}), ("1.33.0", {"folder", "note.txt"})])
+async def test_what_a_starting_kubelet_removes_depends_on_its_version(short_dir, version, survivors):
+    async with in_own_task(SimulatedKubelet(short_dir, version=version)) as kubelet:
+        await kubelet.start()
+        async with Plugin(kubelet.plugin_dir, a=True) as plugin:
+            await plugin.register()
+            await shows(kubelet, 1, 1)
+            (kubelet.plugin_dir / "note.txt").touch()
+            (kubelet.plugin_dir / "folder").mkdir()
+            await kubelet.restart()
+            left = {path.name for path in kubelet.plugin_dir.iterdir()}
+            assert left == survivors | {"kubelet.sock", "kubelet_internal_checkpoint"}
+
+
+async def test_the_new_socket_has_another_identity_and_the_same_inode_on_demand(kubelet):
+    path = kubelet.plugin_dir / "kubelet.sock"
+    before = path.stat()
+    await kubelet.restart(same_inode=True)
+    after = path.stat()
+    assert (after.st_ino, after.st_ctime_ns > before.st_ctime_ns) == (before.st_ino, True)
+    async with Plugin(kubelet.plugin_dir, a=True) as plugin:
+        await plugin.register()
+        await shows(kubelet, 1, 1)
+    await kubelet.restart()
+    assert (path.stat().st_ino, path.stat().st_ctime_ns) != (after.st_ino, after.st_ctime_ns)
+
+
+async def test_between_bind_and_listen_kubelets_socket_refuses(kubelet):
+    await kubelet.stop()
+    kubelet.faults.bind_to_listen_s = 0.2
+    async with anyio.create_task_group() as tasks:
+        (kubelet.plugin_dir / "kubelet.sock").unlink()
+        tasks.start_soon(kubelet.start)
+        await anyio.wait_all_tasks_blocked()
+        assert not connects(kubelet.plugin_dir / "kubelet.sock")
+    assert connects(kubelet.plugin_dir / "kubelet.sock")
+
+
+async def test_a_restart_takes_the_plugin_away_until_it_registers_and_pods_keep_their_devices(kubelet):
+    async with Plugin(kubelet.plugin_dir, a=True, b=True) as plugin:
+        await plugin.register()
+        await shows(kubelet, 2, 2)
+        await kubelet.run_pod(pod("one"))
+        held = kubelet.held("one")
+        await kubelet.restart()
+        assert kubelet.quantities() == {RESOURCE: Quantity(0, 0)}
+        assert kubelet.held("one") == held
+        assert not (kubelet.plugin_dir / plugin.endpoint).exists()
+        with pytest.raises(PodRejected) as rejection:
+            await kubelet.run_pod(pod("two"))
+        assert rejection.value.message == (
+            "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices"
+            f" {RESOURCE}, which is unexpected"
+        )
+    async with Plugin(kubelet.plugin_dir, "again.sock", a=True, b=True) as plugin:
+        await plugin.register()
+        await shows(kubelet, 2, 2)
+        await kubelet.run_pod(pod("three"))
+        assert not kubelet.held("three")["main"][RESOURCE] & held["main"][RESOURCE]
+        assert len(plugin.calls_of("allocate")) == 1
+
+
+async def test_after_a_reboot_pods_are_admitted_anew_and_rejected_without_their_plugin(kubelet):
+    """Kubelet's own cases 11 and 13."""
+    async with Plugin(kubelet.plugin_dir, a=True) as plugin:
+        await plugin.register()
+        await shows(kubelet, 1, 1)
+        await kubelet.run_pod(pod("one"))
+        await kubelet.reboot()
+        assert "cannot allocate unhealthy devices" in kubelet.pod("one").failed
+
+
+async def test_a_lost_connection_is_noticed_by_both_sides(kubelet):
+    async with Plugin(kubelet.plugin_dir, a=True) as plugin:
+        await plugin.register()
+        await shows(kubelet, 1, 1)
+        await kubelet.cut_streams()
+        assert kubelet.quantities()[RESOURCE] == Quantity(1, 0)
+        await plugin.register()
+        await shows(kubelet, 1, 1)
+        plugin.cut()
+        await shows(kubelet, 1, 0)
+
+
+async def test_a_thousand_devices_and_two_resources_are_no_trouble(kubelet):
+    many = {f"card-{number}": True for number in range(1000)}
+    async with (
+        Plugin(kubelet.plugin_dir, **many) as plugin,
+        Plugin(kubelet.plugin_dir, "x.sock", resource="example.com/x", x=True) as other,
+    ):
+        began = time.monotonic()
+        await plugin.register()
+        await other.register()
+        await shows(kubelet, 1000, 1000)
+        await shows(kubelet, 1, 1, resource="example.com/x")
+        assert time.monotonic() - began < 2
+
+
+async def test_leaving_ends_a_kubelet_with_calls_in_flight(short_dir):
+    async with in_own_task(SimulatedKubelet(short_dir, version="1.30.14")) as kubelet:
+        await kubelet.start()
+        async with Plugin(kubelet.plugin_dir, a=True) as plugin, anyio.create_task_group() as tasks:
+            plugin.may_answer.clear()
+
+            async def call() -> None:
+                with pytest.raises(Exception, match="Connection lost"):
+                    await plugin.register()
+
+            tasks.start_soon(call)
+            await until(kubelet, lambda: kubelet.register_calls == 1)
+            await kubelet.stop()
+    assert not kubelet.is_running
+
+
+@pytest.mark.parametrize("version", ["1.25.3", "2.0.0", "newest", "1.x"])
+def test_what_is_no_version_to_imitate_is_refused(version):
+    with pytest.raises(ValueError, match=r"such as 1\.36\.3"):
+        Behaviour.of(version)
