@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	podresourcesapi "k8s.io/kubelet/pkg/apis/podresources/v1"
+)
+
+const podResourcesSocket = "/var/lib/kubelet/pod-resources/kubelet.sock"
+
+// servePodResources answers List with kubelet's own messages. Kubelet's server itself asks interfaces that differ between releases.
+func (k *Kubelet) servePodResources() error {
+	if err := os.MkdirAll(filepath.Dir(podResourcesSocket), 0o750); err != nil {
+		return err
+	}
+	if err := os.Remove(podResourcesSocket); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	listener, err := net.Listen("unix", podResourcesSocket)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	podresourcesapi.RegisterPodResourcesListerServer(server, &lister{kubelet: k})
+	k.podResources = server
+	go func() { _ = server.Serve(listener) }()
+	return nil
+}
+
+type lister struct {
+	podresourcesapi.UnimplementedPodResourcesListerServer
+	kubelet *Kubelet
+}
+
+// List has active pods, without their ordinary init containers, and frees the devices of others.
+func (l *lister) List(context.Context, *podresourcesapi.ListPodResourcesRequest) (*podresourcesapi.ListPodResourcesResponse, error) {
+	call(l.kubelet.manager.UpdateAllocatedDevices)
+	response := &podresourcesapi.ListPodResourcesResponse{}
+	for _, pod := range l.kubelet.pods() {
+		listed := &podresourcesapi.PodResources{Name: pod.Name, Namespace: pod.Namespace}
+		for _, container := range pod.Containers {
+			if container.Init && !container.Restartable {
+				continue
+			}
+			resources := &podresourcesapi.ContainerResources{Name: container.Name}
+			for name, devices := range l.kubelet.manager.GetDevices(pod.UID, container.Name) {
+				for id := range devices {
+					device := &podresourcesapi.ContainerDevices{ResourceName: name, DeviceIds: []string{id}}
+					resources.Devices = append(resources.Devices, device)
+				}
+			}
+			listed.Containers = append(listed.Containers, resources)
+		}
+		response.PodResources = append(response.PodResources, listed)
+	}
+	return response, nil
+}
