@@ -11,7 +11,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,9 @@ class HostTree:
             "performance_mode": "4 (FULL 1)\n",
             "pe_status": "0x3\n",
         }
-        attributes = self._class_device("npu_mgmt", f"npu{index}_mgmt", files)
+        attributes = self.class_entry("npu_mgmt", f"npu{index}_mgmt", files)
         for pe in ("0", "1", "0-1"):
-            self._class_device("npu_mgmt", f"npu{index}pe{pe}", {"perf_regs": "CycleCount: 0x0\n"})
+            self.class_entry("npu_mgmt", f"npu{index}pe{pe}", {"perf_regs": "CycleCount: 0x0\n"})
         nodes = self._nodes(f"/dev/npu{index}{rest}" for rest in ("_mgmt", "", "pe0", "pe1", "pe0-1"))
         return Card("warboy", index, bdf, uuid, pci, attributes, nodes)
 
@@ -116,12 +116,12 @@ class HostTree:
             "atr_error": ATR_ERROR.rstrip("\n"),
             "npu_clocks": "0\n" * 7 + "0",
         }
-        attributes = self._class_device("rngd_mgmt", f"rngd!npu{index}mgmt", files)
+        attributes = self.class_entry("rngd_mgmt", f"rngd!npu{index}mgmt", files)
         rests = ["mgmt", *(f"pe{pe}" for pe in RNGD_PES), *(f"ch{n}" for n in range(8)), "dmar", "bar0", "bar2", "bar4"]
         if remote_dma:
             rests += [f"ch{n}r" for n in range(8)]
         for rest in rests[1:]:
-            self._class_device("rngd_mgmt", f"rngd!npu{index}{rest}", {})
+            self.class_entry("rngd_mgmt", f"rngd!npu{index}{rest}", {})
         return Card("rngd", index, bdf, uuid, pci, attributes, self._nodes(f"/dev/rngd/npu{index}{rest}" for rest in rests))
 
     def unbound(self, family: str = "rngd", *, bdf: str | None = None, numa_node: int = 0, driver: str = "") -> Card:
@@ -133,6 +133,19 @@ class HostTree:
     def other_function(self, bdf: str, *, vendor: str = "0x8086", device: str = "0x1572", driver: str = "i40e") -> Path:
         """A PCI function that is no accelerator; its folder is returned."""
         return self._pci_function(bdf, device, 0, vendor=vendor, driver=driver)
+
+    def class_entry(self, class_name: str, name: str, files: Mapping[str, str], *, function: Path | None = None) -> Path:
+        """An entry of a folder in /sys/class, as a device of its own or as a child of a PCI function; its real folder is returned."""
+        folder = (function or self.root / "sys/devices/virtual") / class_name / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if function is not None:
+            _link(folder / "device", f"../../../{function.name}")
+        for file, content in files.items():
+            (folder / file).write_text(content)
+        entry = self.root / "sys/class" / class_name / name
+        entry.parent.mkdir(exist_ok=True)
+        _link(entry, f"../../{folder.relative_to(self.root / 'sys')}")
+        return folder
 
     def set(self, card: Card, attribute: str, content: str | bytes | None) -> None:
         """Give an attribute of the card exactly this content; None removes it. "pci:numa_node" is one of the card's PCI function."""
@@ -219,16 +232,6 @@ class HostTree:
         if driver:
             (self.root / "sys/bus/pci/drivers" / driver).mkdir(exist_ok=True)
             _link(folder / "driver", f"../../../../bus/pci/drivers/{driver}")
-        return folder
-
-    def _class_device(self, class_name: str, name: str, files: dict[str, str]) -> Path:
-        folder = self.root / "sys/devices/virtual" / class_name / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in files.items():
-            (folder / file).write_text(content)
-        entry = self.root / "sys/class" / class_name / name
-        entry.parent.mkdir(exist_ok=True)
-        _link(entry, f"../../devices/virtual/{class_name}/{name}")
         return folder
 
     def _nodes(self, paths: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from npu_agent.backends.errors import FamilyError
 from npu_agent.fields import Check, Mistake, below, line_of, read, shown
@@ -65,6 +64,10 @@ def _permissions_mistake(text: str) -> str:
     return "" if re.fullmatch(r"r?w?m?", text) and text else f"expected some of rwm in this order, got {shown(text)}"
 
 
+def _empty_mistake(values: Sequence[object]) -> str:
+    return "" if values else "expected at least one value, got none"
+
+
 def _placeholder_mistake(text: str, known: Sequence[str]) -> str:
     for name in _PLACEHOLDER.findall(text):
         if name not in known:
@@ -74,13 +77,14 @@ def _placeholder_mistake(text: str, known: Sequence[str]) -> str:
 
 PciId = Annotated[str, Check(_pci_id_mistake)]
 Attribute = Annotated[str, Check(_attribute_mistake)]
+Values = Annotated[list[str], Check(_empty_mistake)]
 
 
 class Pci(msgspec.Struct, frozen=True, kw_only=True):
     """Which PCI functions are cards of the family, so that one without its driver is seen too."""
 
     vendor: PciId
-    devices: Annotated[list[PciId], Meta(min_length=1)]
+    devices: Annotated[list[PciId], Check(_empty_mistake)]
     driver: str = ""
     """The kernel's driver of the cards, for what people are told about a card that it does not have."""
 
@@ -92,7 +96,7 @@ class ClassEntries(msgspec.Struct, frozen=True, kw_only=True):
     entries: Annotated[str, Check(_pattern_mistake)]
     name: Annotated[str, Check(_pattern_mistake)] = "npu{index}"
     """What people call the card."""
-    guards: dict[str, list[str]] = {}
+    guards: dict[str, Values] = {}
     """Attributes of which each must have one of the values, or the entry is none of ours."""
 
 
@@ -111,7 +115,7 @@ class HealthRule(msgspec.Struct, frozen=True, kw_only=True):
     """A card is healthy while the attribute has one of the values. What cannot be read is unhealthy."""
 
     attribute: Attribute
-    healthy: Annotated[list[str], Meta(min_length=1)]
+    healthy: Values
     missing: Literal["unhealthy", "healthy"] = "unhealthy"
     """What it means if there is no such attribute, as with an older driver."""
 
@@ -145,8 +149,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     entries: ClassEntries = msgspec.field(name="class")
     identity: Identity = Identity()
     health: list[HealthRule] = []
-    nodes: Annotated[list[Node], Meta(min_length=1)]
-    partitions: dict[str, dict[str, list[str]]] = {}
+    nodes: Annotated[list[Node], Check(_empty_mistake)]
+    partitions: dict[str, dict[str, Values]] = {}
     """For each kind of part its parts, and for each part the values of `each` whose divided nodes it gets."""
     labels: dict[str, Attribute] = {}
     """What else to tell of a card, and the attribute that says it."""
@@ -227,12 +231,9 @@ def _family_files(folder: str) -> list[Path]:
 
 def _contradictions(family: Family) -> Iterator[Mistake]:
     """Yield what is wrong between fields that are each right by themselves."""
-    for attribute, values in family.entries.guards.items():
-        path = below("class.guards", attribute)
+    for attribute in family.entries.guards:
         if wrong := _attribute_mistake(attribute):
-            yield Mistake(path, wrong)
-        if not values:
-            yield Mistake(path, "expected at least one value, got none")
+            yield Mistake(below("class.guards", attribute), wrong)
     for place, node in ((f"nodes[{index}]", node) for index, node in enumerate(family.nodes)):
         used = {name for text in (node.path, node.container_path or "") for name in _PLACEHOLDER.findall(text)}
         if bool(node.each) != ("each" in _PLACEHOLDER.findall(node.path)):
@@ -273,8 +274,6 @@ def _partition_contradictions(family: Family) -> Iterator[Mistake]:
             if part in kinds:
                 yield Mistake(below(place, part), f"{kinds[part]} has a part of this name already; a part belongs to one kind")
             kinds[part] = kind
-            if not values:
-                yield Mistake(below(place, part), "expected at least one value of a node's each, got none")
             for index, value in enumerate(values):
                 if value not in divided:
                     yield Mistake(f"{below(place, part)}[{index}]", f"{shown(value)} is in the each of no node that is divided")

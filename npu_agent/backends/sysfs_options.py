@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from npu_agent.backends.errors import FamilyError, OptionError
-from npu_agent.backends.family import Family, read_folder, read_shipped, shipped_names
+from npu_agent.backends.family import Family, Values, read_folder, read_shipped, shipped_names
 from npu_agent.fields import Mistake, below, read
 
 
@@ -20,7 +20,7 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
         Meta(description="a folder with family descriptions of your own (`*.yaml`); one that has the name of another replaces it"),
     ] = ""
     healthy: Annotated[
-        dict[str, dict[str, list[str]]],
+        dict[str, dict[str, Values]],
         Meta(description="for a family and an attribute of its health, the values that mean healthy instead of those in its description"),
     ] = {}
 
@@ -60,11 +60,10 @@ def _health_mistakes(healthy: Mapping[str, Mapping[str, list[str]]], families: M
             yield Mistake(place, f"there is no such family in use; there are {', '.join(families)}")
             continue
         known = [rule.attribute for rule in families[name].health]
-        for attribute, values in attributes.items():
+        for attribute in attributes:
             if attribute not in known:
-                yield Mistake(below(place, attribute), f"the health of {name} does not depend on it; it depends on {', '.join(known)}")
-            elif not values:
-                yield Mistake(below(place, attribute), "expected at least one value, got none")
+                there_are = f"it depends on {', '.join(known)}" if known else "it depends on nothing"
+                yield Mistake(below(place, attribute), f"the health of {name} does not depend on it; {there_are}")
 
 
 def _with_health(family: Family, healthy: Mapping[str, list[str]]) -> Family:

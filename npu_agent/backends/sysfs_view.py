@@ -155,6 +155,8 @@ class HostView:
         self._vendors = {family.pci.vendor for family in families.values() if family.pci}
         self._listed: dict[str, int] = {}
         self._functions: dict[str, PciFunction] = {}
+        self._class_entries: dict[str, list[tuple[str, int]]] = {}
+        self._known: dict[str, list[tuple[str, str, str]]] = {}
 
     def look(self) -> tuple[tuple[PciFunction, ...], tuple[Sighting, ...]]:
         """Return the PCI functions of the families' cards, and the entries that the families know by their names.
@@ -187,19 +189,28 @@ class HostView:
 
     def _sightings(self) -> Sequence[Sighting]:
         seen: list[Sighting] = []
-        listings: dict[str, list[tuple[str, int]]] = {}
-        for name, family in self._families.items():
-            folder = f"/sys/class/{family.entries.folder}"
-            if folder not in listings:
-                listings[folder] = sorted(entries(self.prefix + resolve(self.prefix, folder)))
-            for entry, _ in listings[folder]:
-                if found := self._patterns[name].fullmatch(entry):
-                    try:
-                        stat = os.lstat(f"{self.prefix}{folder}/{entry}")
-                    except FileNotFoundError:  # it went in this moment
-                        continue
-                    seen.append(Sighting(name, f"{folder}/{entry}", found[1], (stat.st_ino, stat.st_ctime_ns)))
+        for folder in dict.fromkeys(f"/sys/class/{family.entries.folder}" for family in self._families.values()):
+            listed = entries(self.prefix + resolve(self.prefix, folder))
+            if listed != self._class_entries.get(folder):
+                self._class_entries[folder] = listed
+                self._known[folder] = self._known_entries(folder, sorted(name for name, _ in listed))
+            for family, path, index in self._known[folder]:
+                try:
+                    stat = os.lstat(self.prefix + path)
+                except FileNotFoundError:  # it went in this moment
+                    continue
+                seen.append(Sighting(family, path, index, (stat.st_ino, stat.st_ctime_ns)))
         return seen
+
+    def _known_entries(self, folder: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return family, path and index of those entries that a family knows by their names."""
+        return [
+            (family, f"{folder}/{name}", found[1])
+            for family, pattern in self._patterns.items()
+            if f"/sys/class/{self._families[family].entries.folder}" == folder
+            for name in names
+            if (found := pattern.fullmatch(name))
+        ]
 
 
 def read_function(prefix: str, address: str, *, of_vendors: set[str] | None = None) -> PciFunction | None:
