@@ -56,6 +56,7 @@ def _pattern_mistake(value: str | list[str]) -> str:
 
 
 _Texts = Annotated[str | list[str], Check(_pattern_mistake)]
+_NumaNode = Annotated[int, Meta(ge=0)]
 _Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 
 
@@ -67,7 +68,7 @@ class SelectorFields(msgspec.Struct, kw_only=True, frozen=True):
     ids: Annotated[_Texts, Meta(description="ids as `npu-agent list` shows them")] | None = None
     pci_addresses: Annotated[_Texts, Meta(description="addresses such as `0000:6d:00.0`")] | None = None
     locations: Annotated[_Texts, Meta(description="paths in the machine's tree; `numa1` means all that is below it")] | None = None
-    numa_nodes: Annotated[int | list[Annotated[int, Meta(ge=0)]], Meta(description="numbers of NUMA nodes")] | None = None
+    numa_nodes: Annotated[_NumaNode | list[_NumaNode], Meta(description="numbers of NUMA nodes")] | None = None
 
 
 class ResourceFields(msgspec.Struct, kw_only=True, frozen=True):
