@@ -1,0 +1,311 @@
+"""Cards that sysfs shows: what they are, where they sit, how they are, what containers get of them."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.core.accelerator import Accelerator
+from tests.host_tree import RNGD_PES, HostTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> HostTree:
+    return HostTree(tmp_path)
+
+
+@pytest.fixture
+async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
+    async with SysfsBackend({}, host_root=tree.root) as made:
+        yield made
+
+
+async def only(backend: SysfsBackend) -> Accelerator:
+    (accelerator,) = await backend.scan()
+    return accelerator
+
+
+async def by_name(backend: SysfsBackend) -> dict[str, Accelerator]:
+    return {f"{accelerator.family} {accelerator.name or accelerator.pci_address}": accelerator for accelerator in await backend.scan()}
+
+
+async def test_a_host_without_sysfs_has_no_cards(tmp_path: Path) -> None:
+    async with SysfsBackend({}, host_root=tmp_path / "nothing") as backend:
+        assert await backend.scan() == []
+
+
+async def test_other_functions_on_the_bus_are_no_cards(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.other_function("0000:01:00.0")
+    tree.other_function("0000:02:00.0", vendor="0x1ed2", device="0xabcd")
+    assert await backend.scan() == []
+
+
+async def test_a_warboy_is_known_by_its_files(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy(numa_node=1)
+    assert await only(backend) == Accelerator(
+        id=card.uuid,
+        backend="sysfs",
+        family="warboy",
+        name="npu0",
+        location=("numa1", "pci0000:00", "0000:00:01.0", "0000:6d:00.0"),
+        numa_node=1,
+        pci_address="0000:6d:00.0",
+        uuid=card.uuid,
+        serial="WBYB0000000000000",
+        firmware="1.6.0, c1bebfd",
+        driver="1.0.0, 0000000",
+        attributes=(("soc-revision", "B0"),),
+    )
+
+
+async def test_an_rngd_is_known_by_its_files(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd(3)
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.family, accelerator.name) == (card.uuid, "rngd", "npu3")
+    assert accelerator.location == ("numa0", "pci0000:00", "0000:00:02.0", "0000:57:00.0")
+    assert accelerator.attributes == (("board-revision", "BD_REV_INIT"),)
+
+
+async def test_both_families_can_have_a_card_of_the_same_index(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.warboy(0)
+    tree.rngd(0)
+    assert sorted(await by_name(backend)) == ["rngd npu0", "warboy npu0"]
+
+
+async def test_cards_below_one_switch_share_the_beginning_of_their_location(tree: HostTree, backend: SysfsBackend) -> None:
+    for index in range(8):
+        tree.rngd(index)
+    places = [accelerator.location for accelerator in await backend.scan()]
+    assert places[0][:3] == places[1][:3] != places[2][:3]
+    assert places[0][:2] == places[2][:2]
+    assert places[0][0] != places[4][0]
+
+
+@pytest.mark.parametrize("content", ["-1\n", "", "none\n", "99999999999999999999\n", "1024\n", "²\n", None])
+async def test_a_numa_node_that_the_host_does_not_know_is_none(tree: HostTree, backend: SysfsBackend, content: str | None) -> None:
+    tree.set(tree.rngd(), "pci:numa_node", content)
+    accelerator = await only(backend)
+    assert accelerator.numa_node is None
+    assert accelerator.location == ("pci0000:00", "0000:00:01.0", "0000:27:00.0")
+
+
+@pytest.mark.parametrize(
+    ("uuid", "serial", "id"),
+    [("", "RNGD000143", "RNGD000143"), ("", "", "0000-27-00.0"), ("  ", "\n", "0000-27-00.0"), ("A-1 ", "", "A-1")],
+)
+async def test_a_card_without_a_uuid_goes_by_serial_or_address(
+    tree: HostTree, backend: SysfsBackend, uuid: str, serial: str, id: str
+) -> None:
+    tree.rngd(uuid=uuid, serial=serial)
+    assert (await only(backend)).id == id
+
+
+async def test_cards_that_claim_one_uuid_get_ids_of_their_own(
+    tree: HostTree, backend: SysfsBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = tree.rngd(0, uuid="A"), tree.rngd(1, uuid="A")
+    tree.warboy(uuid="B")
+    assert [accelerator.id for accelerator in await backend.scan()] == ["A_0000-27-00.0", "A_0000-2a-00.0", "B"]
+    assert "several cards claim the id A, so this one is A_0000-27-00.0" in caplog.text
+    tree.remove(second)
+    # A pod may hold the one that is left, and kubelet must not take it for the one that went.
+    assert (await by_name(backend))["rngd npu0"].id == "A_0000-27-00.0"
+    assert first.bdf == "0000:27:00.0"
+
+
+async def test_cards_that_claim_one_uuid_and_one_address_still_have_ids_of_their_own(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.rngd(0, uuid="A")
+    tree.set(tree.rngd(1, uuid="A"), "busname", "0000:27:00.0")
+    assert [accelerator.id for accelerator in await backend.scan() if not accelerator.unusable] == [
+        "A_0000-27-00.0",
+        "A_0000-27-00.0_rngd-npu1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        ("", "no driver is bound to 0000:27:00.0; load furiosa_rngd"),
+        ("vfio-pci", "0000:27:00.0 is bound to vfio-pci, so it is kept for virtual machines; bind it to furiosa_rngd"),
+        ("pci-stub", "0000:27:00.0 is bound to pci-stub; bind it to furiosa_rngd"),
+        ("furiosa_rngd", "0000:27:00.0 is bound to furiosa_rngd, but /sys/class/rngd_mgmt has no entry for it"),
+    ],
+)
+async def test_a_card_without_its_driver_is_seen_and_cannot_be_used(
+    tree: HostTree, backend: SysfsBackend, caplog: pytest.LogCaptureFixture, driver: str, said: str
+) -> None:
+    tree.unbound("rngd", driver=driver)
+    accelerator = await only(backend)
+    assert accelerator.unusable.startswith(said)
+    assert (accelerator.family, accelerator.id, accelerator.name) == ("rngd", "0000-27-00.0", "")
+    assert accelerator.location == ("numa0", "pci0000:00", "0000:00:01.0", "0000:27:00.0")
+    reading = await backend.probe(accelerator)
+    assert (reading.healthy, reading.reason) == (False, accelerator.unusable)
+    assert not backend.container_edits(accelerator).device_nodes
+    await backend.scan()
+    assert caplog.text.count(said) == 1
+
+
+async def test_a_card_that_gets_its_driver_is_found_by_the_next_scan(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.unbound("rngd")
+    assert "no driver" in (await only(backend)).unusable
+    card = tree.rngd(0)
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.unusable) == (card.uuid, "")
+    tree.unbind(card)
+    assert "no driver" in (await only(backend)).unusable
+
+
+async def test_a_card_that_moves_to_virtual_machines_says_so(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.unbind(tree.warboy())
+    assert "no driver is bound to 0000:6d:00.0; load npu_pdma" in (await only(backend)).unusable
+    tree.unbound("warboy", driver="vfio-pci")
+    assert "is kept for virtual machines; bind it to npu_pdma" in (await only(backend)).unusable
+
+
+async def test_cards_come_and_go(tree: HostTree, backend: SysfsBackend) -> None:
+    cards = [tree.rngd(index) for index in range(3)]
+    assert len(await backend.scan()) == 3
+    tree.remove(cards[1])
+    assert sorted(await by_name(backend)) == ["rngd npu0", "rngd npu2"]
+    tree.rngd(1)
+    tree.warboy()
+    assert sorted(await by_name(backend)) == ["rngd npu0", "rngd npu1", "rngd npu2", "warboy npu0"]
+
+
+async def test_another_card_in_the_place_of_one_is_another_card(tree: HostTree, backend: SysfsBackend) -> None:
+    first = tree.rngd(0, uuid="A")
+    assert (await only(backend)).id == "A"
+    tree.remove(first)
+    tree.rngd(0, uuid="B")
+    assert (await only(backend)).id == "B"
+
+
+async def test_what_identifies_a_card_is_read_once(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd(0)
+    before = await only(backend)
+    tree.set(card, "device_uuid", "somebody else\n")
+    assert await only(backend) == before
+
+
+async def test_an_entry_whose_pci_function_is_not_there_is_a_card(
+    tree: HostTree, backend: SysfsBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree.set(tree.rngd(0), "busname", "0000:03:00.0")
+    (tree.root / "sys/bus/pci/devices/0000:27:00.0").unlink()
+    accelerator = await only(backend)
+    assert (accelerator.unusable, accelerator.pci_address, accelerator.location) == ("", "0000:03:00.0", ("0000:03:00.0",))
+    assert "its busname reads '0000:03:00.0', which is not on the PCI bus, so its place in the machine is unknown" in caplog.text
+
+
+@pytest.mark.parametrize("busname", ["", "\n", "npu0", "0000:27:00.0\n0000:28:00.0", "../../../etc", "x" * 5000])
+async def test_an_address_that_is_none_is_not_believed(tree: HostTree, backend: SysfsBackend, busname: str) -> None:
+    card = tree.rngd(0)
+    tree.set(card, "busname", busname)
+    (tree.root / "sys/bus/pci/devices" / card.bdf).unlink()
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.pci_address, accelerator.location) == (card.uuid, "", ("rngd-npu0",))
+    assert "which is no PCI address" in dict(accelerator.attributes)["notice"]
+
+
+async def test_an_entry_of_another_kind_is_not_taken(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.set(tree.rngd(0), "device_type", "RNGD-S\n")
+    accelerator = await only(backend)
+    assert accelerator.unusable == (
+        "0000:27:00.0 is bound to furiosa_rngd, but its entry in /sys/class/rngd_mgmt is not taken:"
+        " rngd!npu0mgmt: its device_type reads 'RNGD-S' and not 'RNGD'"
+    )
+
+
+@pytest.mark.parametrize(("content", "healthy"), [("0\n", True), ("0", True), ("1\n", False), ("2\n", False), ("", False), ("ok", False)])
+async def test_only_a_device_state_of_0_is_healthy(tree: HostTree, backend: SysfsBackend, content: str, healthy: bool) -> None:
+    card = tree.rngd()
+    accelerator = await only(backend)
+    tree.set(card, "device_state", content)
+    reading = await backend.probe(accelerator)
+    assert reading.healthy == healthy
+    assert reading.reason == ("" if healthy else f"device_state reads {content.strip()!r}, and healthy is '0'")
+
+
+async def test_health_that_cannot_be_read_is_bad_health(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    assert (await backend.probe(accelerator)).healthy
+    tree.set(card, "alive", None)
+    assert (await backend.probe(accelerator)).reason == "alive is missing"
+    tree.path(card, "alive").mkdir()
+    assert (await backend.probe(accelerator)).reason == "alive cannot be read: Is a directory"
+
+
+async def test_a_card_that_left_says_so_before_the_next_scan(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    tree.remove(card)
+    reading = await backend.probe(accelerator)
+    assert reading.reason == ("/sys/class/npu_mgmt/npu0_mgmt is not there any more: the card has left the bus or its driver was removed")
+    assert await backend.scan() == []
+    assert (await backend.probe(accelerator)).reason == "npu0 is not there any more"
+
+
+def paths(backend: SysfsBackend, accelerator: Accelerator, partition: str = "", *, required: bool | None = None) -> Sequence[str]:
+    nodes = backend.container_edits(accelerator, partition).device_nodes
+    assert all(node.host_path == node.container_path and node.permissions == "rw" for node in nodes)
+    return [node.host_path for node in nodes if required is None or node.required == required]
+
+
+async def test_a_whole_rngd_has_the_nodes_that_the_vendor_hands_out(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd(2, remote_dma=True)
+    accelerator = await only(backend)
+    assert sorted(paths(backend, accelerator)) == sorted(card.nodes)
+    assert len(card.nodes) == 35
+    without = tree.rngd(2)
+    assert set(paths(backend, accelerator, required=True)) <= set(without.nodes)
+
+
+async def test_a_part_of_an_rngd_has_its_own_processing_elements_only(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.rngd()
+    accelerator = await only(backend)
+    assert backend.partitions["rngd"] == ("1core", "2core", "4core")
+    assert backend.partition_names(accelerator, "4core") == ("pe0-3", "pe4-7")
+    assert backend.partition_names(accelerator, "3core") == ()
+    shared = {path for path in paths(backend, accelerator) if not path.removeprefix("/dev/rngd/npu0").startswith("pe")}
+    own = {f"/dev/rngd/npu0pe{pe}" for pe in ("4", "5", "6", "7", "4-5", "6-7", "4-7")}
+    assert set(paths(backend, accelerator, "pe4-7")) == shared | own
+    assert set(paths(backend, accelerator, "pe3")) == shared | {"/dev/rngd/npu0pe3"}
+
+
+@pytest.mark.parametrize("kind", ["1core", "2core", "4core"])
+async def test_the_parts_of_an_rngd_are_disjoint_and_make_the_whole(tree: HostTree, backend: SysfsBackend, kind: str) -> None:
+    tree.rngd()
+    accelerator = await only(backend)
+    single = {f"/dev/rngd/npu0pe{pe}" for pe in RNGD_PES if "-" not in pe}
+    parts = [single & set(paths(backend, accelerator, part)) for part in backend.partition_names(accelerator, kind)]
+    assert set().union(*parts) == single
+    assert sum(map(len, parts)) == len(single)
+
+
+async def test_a_warboy_has_its_nodes_and_its_parts(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy(1)
+    accelerator = await only(backend)
+    assert set(card.nodes) <= set(paths(backend, accelerator))
+    assert paths(backend, accelerator, required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe0", "/dev/npu1pe1"]
+    assert paths(backend, accelerator, "pe1", required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe1"]
+    assert not {"/dev/npu1", "/dev/npu1pe0", "/dev/npu1pe0-1"} & set(paths(backend, accelerator, "pe1"))
+
+
+async def test_what_containers_get_of_a_card_that_left_is_known_still(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    tree.remove(card)
+    await backend.scan()
+    assert set(card.nodes) <= set(paths(backend, accelerator))
+
+
+async def test_a_scan_that_finds_nothing_new_says_nothing(tree: HostTree, backend: SysfsBackend, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "npu_agent")
+    tree.rngd()
+    first = await backend.scan()
+    assert await backend.scan() == first
+    assert not [record for record in caplog.records if record.name.startswith("npu_agent")]
