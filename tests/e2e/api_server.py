@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
 
+_NODES = "/api/v1/nodes"
+
 # What kubelet 1.36 asks for, by the last word of the collection's path.
 _KINDS = {
     "nodes": "Node",
@@ -35,6 +37,8 @@ class ApiServer:
         self._objects: dict[str, dict[str, Object]] = {}
         self._watchers: dict[str, set[queue.SimpleQueue[Object | None]]] = {}
         self._version = 0
+        self.node_reports = 0
+        """How often kubelet has written the status of its node."""
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="API server")
@@ -52,13 +56,13 @@ class ApiServer:
     def node_status(self) -> Object | None:
         """Return the status of the node as kubelet wrote it last, or None before it has registered the node."""
         with self._lock:
-            return next((node.get("status") for node in self._objects.get("/api/v1/nodes", {}).values()), None)
+            return next((node.get("status") for node in self._objects.get(_NODES, {}).values()), None)
 
     def forget_node(self) -> None:
         """Delete the node, so that what is read afterwards is from a kubelet that starts afterwards."""
         with self._lock:
-            for name in list(self._objects.get("/api/v1/nodes", {})):
-                self._store("DELETED", "/api/v1/nodes", self._objects["/api/v1/nodes"][name])
+            for name in list(self._objects.get(_NODES, {})):
+                self._store("DELETED", _NODES, self._objects[_NODES][name])
 
     def get(self, collection: str, name: str) -> Object | None:
         with self._lock:
@@ -76,6 +80,7 @@ class ApiServer:
     def patch(self, collection: str, name: str, patch: Object) -> Object | None:
         with self._lock:
             old = self._objects.get(collection, {}).get(name)
+            self.node_reports += collection == _NODES and "status" in patch
             return old and self._store("MODIFIED", collection, merge(old, patch))
 
     def watch(self, collection: str, since: int) -> "queue.SimpleQueue[Object | None]":

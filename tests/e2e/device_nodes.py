@@ -25,9 +25,9 @@ def make_node(path: Path, device: int) -> None:
     path.chmod(0o666)
 
 
-async def open_in_pod(node: Node, pod_name: str, path: str) -> str:
-    """Open a file for reading and writing in the pod; return what is said of it, nothing if that went well."""
-    status, output = await node.run_in_pod(pod_name, "sh", "-c", f": <> {path}")
+async def open_in_pod(node: Node, pod_name: str, *paths: str) -> str:
+    """Open files for reading and writing in the pod; return what is said of the first that cannot be, nothing if all could."""
+    status, output = await node.run_in_pod(pod_name, "sh", "-c", "; ".join(f": <> {path}" for path in paths))
     assert (status == 0) == (not output), output
     return output
 

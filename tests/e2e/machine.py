@@ -11,10 +11,9 @@ from types import TracebackType
 
 import anyio
 
-from tests.e2e import image
+from tests.e2e import image, keeper
 from tests.scenarios.eventually import eventually
 
-_KEEPER = Path(__file__).with_name("keeper.py")
 _CLEAN_UP_S = 30.0
 
 
@@ -39,7 +38,7 @@ class Machine:
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / "keeper.log").open("wb") as log:
             self._keeper = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", _KEEPER, self.run, self.name),
+                *(sys.executable, "-I", keeper.__file__, self.run, self.name),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -97,6 +96,10 @@ class Machine:
         assert process.returncode is not None
         return process.returncode, output.decode(errors="replace")
 
+    async def has_cgroup(self, name: str) -> bool:
+        """Return whether there is a cgroup of this name, such as that of a pod, in any hierarchy."""
+        return any(keeper.CGROUPS.glob(f"**/{self.name}/**/{name}"))
+
     async def _start_containerd(self) -> None:
         configuration = self.run / "containerd.toml"
         configuration.write_text(
@@ -130,11 +133,14 @@ class Program:
     def is_running(self) -> bool:
         return self._process.returncode is None
 
+    @property
+    def process_id(self) -> int:
+        # nsenter stands outside the PID namespace and waits for its child, which is the program.
+        return int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text())
+
     async def end(self, number: signal.Signals, *, within_s: float = 30.0) -> None:
         """Send it a signal and return when it has gone."""
-        # nsenter stands outside the PID namespace and waits for its child, which is the program.
-        child = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        os.kill(int(child), number)
+        os.kill(self.process_id, number)
         with anyio.fail_after(within_s):
             await self._process.wait()
 

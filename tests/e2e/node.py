@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grpclib.client import Channel
@@ -18,6 +19,7 @@ from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
 from npu_agent.api.v1beta1 import ContainerAllocateResponse
 from tests.e2e import image
 from tests.e2e.api_server import ApiServer
+from tests.e2e.connections import connections, cut_connections
 from tests.e2e.machine import Machine, Program, answers
 from tests.e2e.programs import KUBELET_VERSION
 from tests.scenarios.eventually import eventually
@@ -50,6 +52,7 @@ class RealNode(Node):
         self._port = _free_port()
         self._kubelet: Program | None = None
         self._uids: dict[str, str] = {}
+        self._deleted: set[str] = set()
         for folder in (self.work, self._manifests):
             folder.mkdir()
         (machine.run / "kubelet.json").write_text(json.dumps(self._kubelet_configuration()))
@@ -69,6 +72,9 @@ class RealNode(Node):
         await eventually(lambda: answers(registration), lambda up: up or not self._kubelet_runs, within_s=_START_S)
         if not self._kubelet_runs:
             raise AssertionError(f"kubelet ended at its start; see {self.machine.logs / 'kubelet.log'}")
+        while self._deleted:
+            # Until kubelet knows that all its pods are known, it holds the devices of those that are gone, and refuses new pods.
+            await eventually(partial(self.machine.has_cgroup, self._deleted.pop()), lambda there: not there, within_s=_POD_S)
 
     async def stop_kubelet(self) -> None:
         await self._end_kubelet(signal.SIGTERM)
@@ -77,10 +83,13 @@ class RealNode(Node):
         await self._end_kubelet(signal.SIGKILL)
 
     async def quantity(self, resource: str) -> Quantity | None:
+        # What kubelet wrote before may be of before; what it writes from now on is of now.
+        before = self._api_server.node_reports
+        await eventually(self._node_reports, lambda reports: reports > before or not self._kubelet_runs, within_s=_START_S)
         status = self._api_server.node_status()
-        if not self._kubelet_runs or status is None or resource not in status.get("capacity", {}):
+        if not self._kubelet_runs or status is None or resource not in status["capacity"]:
             return None
-        return Quantity(int(status["capacity"][resource]), int(status.get("allocatable", {}).get(resource, 0)))
+        return Quantity(int(status["capacity"][resource]), int(status["allocatable"].get(resource, 0)))
 
     async def run_pod(self, pod: Pod) -> None:
         self._uids[pod.name] = str(uuid.uuid4())
@@ -96,6 +105,8 @@ class RealNode(Node):
         (self._manifests / f"{name}.json").unlink()
         if self._kubelet_runs:
             await eventually(lambda: self.pod_status(name), lambda status: not status, within_s=_POD_S)
+        else:
+            self._deleted.add(f"pod{self._uids[name]}")
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
         async with Channel(path=str(self.kubelet_dir / "pod-resources" / "kubelet.sock")) as channel:
@@ -142,6 +153,20 @@ class RealNode(Node):
             within_s=_POD_S,
         )
 
+    async def cut_streams(self) -> None:
+        assert self._kubelet, "kubelet is not running"
+        kubelet = self._kubelet.process_id
+
+        async def cut() -> set[str]:
+            return cut_connections(kubelet, self.kubelet_dir / "device-plugins")
+
+        async def still_open() -> set[str]:
+            return lost & connections(kubelet).keys()
+
+        # After an earlier cut there may be none again yet, and kubelet closes its end when it has noticed.
+        lost = await eventually(cut, bool)
+        await eventually(still_open, lambda names: not names)
+
     async def containers(self, pod_name: str) -> list[str]:
         """Return the ids that the runtime gave the app containers; a container that starts again gets another one."""
         return _containers(await self.pod_status(pod_name))
@@ -164,6 +189,9 @@ class RealNode(Node):
         await self._kubelet.end(number)
         self._kubelet = None
 
+    async def _node_reports(self) -> int:
+        return self._api_server.node_reports
+
     async def _pods(self) -> dict[str, Any] | None:
         """Return kubelet's pods, or None while it does not answer yet."""
         try:
@@ -182,7 +210,9 @@ class RealNode(Node):
             "volumePluginDir": str(run / "volume-plugins"),
             "fileCheckFrequency": "1s",
             "syncFrequency": "1s",
-            "nodeStatusUpdateFrequency": "250ms",
+            # Said again without a change too, so that `quantity` can wait for it.
+            "nodeStatusUpdateFrequency": "100ms",
+            "nodeStatusReportFrequency": "100ms",
             "contentType": "application/json",
             "address": "127.0.0.1",
             "port": self._port,
