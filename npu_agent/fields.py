@@ -1,5 +1,6 @@
 """Plain data from outside into structs: every mistake at once, each with the path of its field and what is expected there."""
 
+import functools
 import json
 import re
 import types
@@ -84,7 +85,7 @@ def _struct(data: object, kind: type[msgspec.Struct], path: str, mistakes: list[
     values = dict(typing.cast(Mapping[str, object], data))
     read_values = {}
     before = len(mistakes)
-    fields = msgspec.structs.fields(kind)
+    fields = _fields(kind)
     known = [field.encode_name for field in fields]
     mistakes.extend(Mistake(below(path, name), _unknown(name, known)) for name in values if name not in known)
     for field in fields:
@@ -93,6 +94,11 @@ def _struct(data: object, kind: type[msgspec.Struct], path: str, mistakes: list[
         elif field.required:
             mistakes.append(Mistake(below(path, field.encode_name), f"is missing; expected {expectation(field.type)}"))
     return kind(**read_values) if len(mistakes) == before else None
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)  # it resolves the annotations anew each time
 
 
 def _leaf(data: object, kind: Any, path: str, mistakes: list[Mistake]) -> Any:
