@@ -7,7 +7,27 @@ import typer
 
 from npu_agent.cli import exits, paths
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The card, as npu-agent list shows it.")]
+
+def _ids(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the cards that a shell may complete `incomplete` to: those of the running agent, if one answers."""
+    import asyncio
+
+    from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+
+    given = context.params.get("runtime_dir")
+
+    async def ask() -> list[str]:
+        async with AgentClient(paths.runtime_dir(Path(given) if given else None)) as client:
+            return [accelerator.id for accelerator in (await client.status()).accelerators if accelerator.backend == "fake"]
+
+    try:
+        return [id for id in asyncio.run(ask()) if id.startswith(incomplete)]
+    except (AgentUnreachable, AgentRefused):
+        return []
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The card, as npu-agent list shows it.", autocompletion=_ids)]
+Reason = Annotated[list[str] | None, typer.Argument(metavar="[REASON]", help="What is said to be the cause.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,9 +38,6 @@ def register(app: typer.Typer) -> None:
     for command in (fail, heal, remove, add, hang, slow, unusable):
         group.command()(command)
     app.add_typer(group)
-
-
-Reason = Annotated[list[str] | None, typer.Argument(metavar="[REASON]", help="What is said to be the cause.", show_default=False)]
 
 
 def fail(card: Id, reason: Reason = None, runtime_dir: paths.RuntimeDir = None) -> None:
