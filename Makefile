@@ -19,6 +19,7 @@ check: $(READY) ## Lint, types, layers, and that generated files are fresh
 	PYTHON=$(BIN)/python ./scripts/check
 
 e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
+	@$(BIN)/python -m tests.e2e.programs
 	$(BIN)/pytest -q -m e2e tests/e2e
 
 bench: $(READY) ## Measure the figures of README.md and write build/bench.json

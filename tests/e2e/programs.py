@@ -1,7 +1,7 @@
 """The programs of a node: kubelet and containerd built from the module files of tools/, runc and busybox from Debian.
 
-`python -m tests.e2e.programs` gets them and prints the folder. What it builds stays in a cache outside the checkout, named after all
-that goes into it, so that a second run only looks.
+`python -m tests.e2e.programs` gets them. What it builds stays in a cache outside the checkout, named after all that goes into it, so
+that a second run only looks.
 """
 
 import fcntl
@@ -101,7 +101,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     try:
-        sys.stdout.write(f"{prepare()}\n")
+        prepare()
     except CannotPrepare as problem:
         sys.exit(f"e2e: {problem}")
 

@@ -1,14 +1,13 @@
 """What only real containers show: which device nodes a pod can open, and that no restart around it takes them away."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.device_nodes import harmless_devices, make_node, make_node_in_pod, open_in_pod
 from tests.e2e.node import RealNode
-from tests.host_tree import HostTree
 from tests.scenarios.agent import Agent
 from tests.scenarios.node import pod
 from tests.scenarios.seen import held, shows
@@ -50,24 +49,6 @@ async def test_a_pod_without_a_card_sees_none_and_is_refused_all(node: RealNode)
             assert "Operation not permitted" in await open_in_pod(node, "none", f"/stolen{number}")
 
 
-async def test_a_pod_keeps_its_card_over_container_and_kubelet_restarts(node: RealNode) -> None:
-    """Kubelet's own cases 3 and 5."""
-    async with two_cards(node):
-        await node.run_pod(pod("one", npu=1))
-        before, (path, _) = await held(node, "one"), await own_device(node, "one")
-        await node.restart_containers("one")
-        assert await held(node, "one") == before
-        assert await open_in_pod(node, "one", path) == ""
-        await node.stop_kubelet()
-        await node.start_kubelet()
-        await shows(node, 2, 2)
-        await node.restart_containers("one")
-        assert await held(node, "one") == before
-        assert await open_in_pod(node, "one", path) == ""
-        await node.run_pod(pod("two", npu=1))
-        assert not await held(node, "two") & before
-
-
 @pytest.mark.parametrize("fault", ["kubelet killed", "agent killed", "agent stopped", "agent upgraded"])
 async def test_a_container_lives_on_with_its_card_when(fault: str, node: RealNode) -> None:
     async with two_cards(node) as agent:
@@ -93,26 +74,3 @@ async def test_a_container_lives_on_with_its_card_when(fault: str, node: RealNod
         assert await node.containers("one") == before
         await node.run_pod(pod("two", npu=1))
         assert not await held(node, "two") & await held(node, "one")
-
-
-@pytest.mark.parametrize("family", ["warboy", "rngd"])
-async def test_the_device_nodes_of_a_real_card_reach_the_container(family: str, node: RealNode) -> None:
-    tree = HostTree(node.work / "host")
-    cards = [getattr(tree, family)(index) for index in range(2)]
-    for card, device in zip(cards, harmless_devices()[:2], strict=True):
-        for path in card.nodes:
-            make_node(tree.root / path.lstrip("/"), device)
-    await node.machine.call("cp", "-a", f"{tree.root}/dev/.", "/dev")
-    async with AsyncExitStack() as stack:
-        agent = Agent(node, backends={"sysfs": {}})
-        await agent.start("--host-root", str(tree.root))
-        stack.push_async_exit(agent)
-        await shows(node, 2, 2)
-        await node.run_pod(pod("one", npu=1))
-        given = (await node.allocations("one"))["main"]
-        (card,) = [card for card in cards if set(given) <= set(card.nodes)]
-        (other,) = [other for other in cards if other is not card]
-        assert await open_in_pod(node, "one", *given) == ""
-        assert (await node.run_in_pod("one", "ls", other.nodes[0]))[0] != 0
-        await make_node_in_pod(node, "one", "/stolen", (tree.root / other.nodes[0].lstrip("/")).stat().st_rdev)
-        assert "Operation not permitted" in await open_in_pod(node, "one", "/stolen")
