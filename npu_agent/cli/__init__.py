@@ -10,6 +10,8 @@ COMMANDS = {
     "list": "npu_agent.cli.list",
     "config": "npu_agent.cli.config",
     "fake": "npu_agent.cli.fake",
+    "demo": "npu_agent.cli.demo",
+    "simulate-kubelet": "npu_agent.cli.simulate_kubelet",
     "version": "npu_agent.cli.version",
 }
 """The module of each command, in the order of the help; its `register` adds the command to an app."""
@@ -21,7 +23,7 @@ def new_app(**settings: object) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
         **settings,  # type: ignore[arg-type]
     )
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -79,13 +78,12 @@ class SimulatedKubelet:
         self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    async def __aexit__(self, *exc_info: object) -> None:
         with anyio.CancelScope(shield=True):
             await self.stop()
         self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(exc_type, exc_value, traceback)
+        # What was raised inside is not the tasks' business, and would come out of them as a group.
+        await self._tasks.__aexit__(None, None, None)
 
     @property
     def is_running(self) -> bool:
