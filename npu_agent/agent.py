@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 class NoDevice(Exception):
     """There is no accelerator, and the configuration says that the agent is to end then (`fail_on_no_device`)."""
+
+
+class TaskEnded(Exception):
+    """A task that runs for as long as the agent ended by itself: a fault of ours, which ends the agent rather than half of its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,16 @@ class _Agent:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_by_signal)
             for link in self._links:
-                tasks.start_soon(link.run)
+                tasks.start_soon(_without_end, link.run)
                 tasks.start_soon(self._follow, link.registration)
-            tasks.start_soon(watch_folder, self._options.device_plugins, self._ring)
-            tasks.start_soon(self._monitor.run)
+            tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring)
+            tasks.start_soon(_without_end, self._monitor.run)
             tasks.start_soon(self._follow, self._monitor.inventory)
             tasks.start_soon(self._follow, self._monitor.problems)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
+        if not self._ended.is_set():
+            raise TaskEnded("a task was cancelled by something else than the agent")
 
     async def status(self, *, with_holders: bool) -> Status:
         holders: Holders = {}
@@ -168,3 +174,8 @@ class _Agent:
                     continue
                 log.info("%s: ending in order", signal.Signals(number).name)
                 self._ended.set()
+
+
+async def _without_end(task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    await task(*arguments)
+    raise TaskEnded(f"{task.__qualname__} ended by itself")

@@ -18,7 +18,7 @@ from npu_agent.flow import Current
 PATIENCE_S = 1.0
 """Seconds that a backend gets beyond its own timeout before its probe counts as hanging."""
 
-HELD_AGAIN_S = 10.0
+HELD_AGAIN_S = 1.0
 """Seconds between two questions to kubelet while a vanished card is listed only because a pod may hold it."""
 
 log = logging.getLogger(__name__)

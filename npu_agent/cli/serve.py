@@ -1,5 +1,6 @@
 """`npu-agent serve`: run the agent on this node."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -67,16 +68,22 @@ def serve(
     )
     try:
         asyncio.run(run(options))
-    except* (BackendError, ConfigurationError) as errors:
-        exits.usage("; ".join(str(error) for error in _leaves(errors)))
-    except* (AlreadyRunning, RuntimeFolderUnusable, FolderUnlinked, NoDevice) as errors:
-        text = "; ".join(dict.fromkeys(str(error) for error in _leaves(errors)))
-        logging.getLogger(__name__).error("%s", text)
-        raise typer.Exit(1) from None
+    except (BackendError, ConfigurationError) as error:
+        exits.usage(str(error))
+    except (AlreadyRunning, RuntimeFolderUnusable, NoDevice) as error:
+        exits.failure(str(error))
+    except BaseExceptionGroup as errors:
+        # From the task group of a running agent. What it is not made for is a fault of ours, and told with its traceback.
+        unlinked, others = errors.split(FolderUnlinked)
+        if others is not None or unlinked is None:
+            raise
+        logging.getLogger(__name__).error("%s", next(_leaves(unlinked)))
+        raise typer.Exit(exits.FAILURE) from None
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -8,6 +8,7 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
+from npu_agent.calls import call
 
 SOCKET_NAME = "agent.sock"
 ANSWER_TIMEOUT_S = 5.0
@@ -39,7 +40,7 @@ class AgentClient:
     async def status(self, *, with_holders: bool = False) -> Status:
         """Return what the agent knows now."""
         with self._told():
-            return await self._stub.get_status(GetStatusRequest(with_holders=with_holders), timeout=ANSWER_TIMEOUT_S)
+            return await call(self._stub.get_status(GetStatusRequest(with_holders=with_holders), timeout=ANSWER_TIMEOUT_S))
 
     async def follow(self, *, with_holders: bool = False) -> AsyncIterator[Status]:
         """Yield what the agent knows now, and again after each change, until the agent ends."""
@@ -51,12 +52,12 @@ class AgentClient:
         """Have a backend carry out a command and return its answer."""
         request = CommandBackendRequest(backend=backend, command=command, arguments=list(arguments))
         with self._told():
-            return (await self._stub.command_backend(request, timeout=ANSWER_TIMEOUT_S)).message
+            return (await call(self._stub.command_backend(request, timeout=ANSWER_TIMEOUT_S))).message
 
     async def shut_down(self) -> None:
         """Ask the agent to end in order; it answers before it ends."""
         with self._told():
-            await self._stub.shutdown(ShutdownRequest(), timeout=ANSWER_TIMEOUT_S)
+            await call(self._stub.shutdown(ShutdownRequest(), timeout=ANSWER_TIMEOUT_S))
 
     @property
     def _stub(self) -> AgentStub:

@@ -15,7 +15,7 @@ from npu_agent.deviceplugin import reconcile
 from npu_agent.deviceplugin.errors import FolderUnlinked, KubeletUnreachable, OwnSocketBroken, RegistrationRefused
 from npu_agent.deviceplugin.lists import DeviceList, ListTooLarge, device_list
 from npu_agent.deviceplugin.reconcile import Decision, Facts, Folder, Step
-from npu_agent.deviceplugin.registration import reach, register
+from npu_agent.deviceplugin.registration import KubeletConnection
 from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import PluginSocket
 from npu_agent.flow import Current
@@ -130,14 +130,14 @@ class KubeletLink:
         await self._let_go(within_s=reconcile.NOTICE_S)
         self._attempted, self._attempted_at, self._accepted = identity, time.monotonic(), False
         try:
-            await reach(kubelet)
-            self._lists = Current(self._first_list())
-            self._socket = PluginSocket(self._folder, self._pool, self._lists, self._host, self._changed)
-            await self._socket.start()
-            endpoint = self._socket.path.name
-            self._report(state="registering", reason=decision.reason, endpoint=endpoint)
-            self._attempted_at = time.monotonic()
-            await register(kubelet, self.resource, endpoint, pre_start=self._host.wants_pre_start)
+            async with KubeletConnection(kubelet) as connection:
+                self._lists = Current(self._first_list())
+                self._socket = PluginSocket(self._folder, self._pool, self._lists, self._host, self._changed)
+                await self._socket.start()
+                self._attempted_at = time.monotonic()
+                endpoint = self._socket.path.name
+                self._report(state="registering", reason=decision.reason, endpoint=endpoint)
+                await self._call_register(connection, endpoint)
         except KubeletUnreachable as error:
             # Nobody's failure: a kubelet that is down leaves its socket behind.
             self._failed(str(error), logging.INFO, first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
@@ -147,6 +147,26 @@ class KubeletLink:
             self._accepted = True
             self._report(registrations=self.registration.value.registrations + 1)
             log.info("%s: registered with kubelet as %s (%d devices)", self.resource, endpoint, len(self._pool.value.devices))
+
+    async def _call_register(self, connection: KubeletConnection, endpoint: str) -> None:
+        refusal: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_socket)
+            try:
+                await connection.register(self.resource, endpoint, pre_start=self._host.wants_pre_start)
+            except (KubeletUnreachable, RegistrationRefused) as error:
+                refusal = error  # raised in here it would come out as one of a group
+            tasks.cancel_scope.cancel()
+        if refusal is not None:
+            raise refusal
+
+    async def _keep_socket(self) -> None:
+        """Make our socket again if it is removed before kubelet has dialled it: kubelet would try for ten seconds, and refuse us."""
+        while True:
+            self._rung = anyio.Event()
+            if self._socket is not None and not self._socket.is_there():
+                await self._restore()
+            await self._rung.wait()
 
     def _failed(self, reason: str, level: int, *, first_s: float, max_s: float) -> None:
         # The name of our socket is another one each time, and is not what changed.
@@ -168,7 +188,7 @@ class KubeletLink:
     async def _restore(self) -> None:
         assert self._socket is not None
         log.warning(
-            "%s: our socket %s was removed; kubelet still holds its connection, so only the file is made again",
+            "%s: our socket %s was removed and is made again",
             self.resource,
             self._socket.path,
         )

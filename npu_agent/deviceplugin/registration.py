@@ -7,6 +7,7 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginOptions, RegisterRequest, RegistrationStub
+from npu_agent.calls import call
 from npu_agent.deviceplugin.errors import KubeletUnreachable, RegistrationRefused
 
 API_VERSION = "v1beta1"
@@ -15,51 +16,59 @@ REGISTER_TIMEOUT_S = 16.0
 """kubelet dials us for up to 10 s while Register is open, and 1.35 and later end their dial with our deadline: it must be longer."""
 
 
-async def reach(kubelet_socket: Path) -> None:
-    """Connect to kubelet's socket and let go of it. Raises KubeletUnreachable.
+class KubeletConnection:
+    """A connection to kubelet's registration socket. Entering it raises KubeletUnreachable if nobody answers.
 
-    It costs nothing, where a Register needs a socket of ours made for it.
+    kubelet cleans its folder before it listens. So a socket that is made while the connection holds is not removed by this kubelet,
+    and a `Register` that reached a newer one would fail for ten seconds for want of our socket.
     """
-    try:
-        with anyio.fail_after(REGISTER_TIMEOUT_S):
-            stream = await anyio.connect_unix(kubelet_socket)
-            await stream.aclose()
-    except (OSError, TimeoutError) as error:
-        raise KubeletUnreachable(f"nobody answers on {kubelet_socket} ({_text(error)}): kubelet is stopped or starting") from error
 
+    def __init__(self, kubelet_socket: Path) -> None:
+        self._path = kubelet_socket
+        self._channel = Channel(path=str(kubelet_socket))
 
-async def register(kubelet_socket: Path, resource: str, endpoint: str, *, pre_start: bool) -> None:
-    """Register the socket file `endpoint` for `resource`.
+    async def __aenter__(self) -> "KubeletConnection":
+        try:
+            with anyio.fail_after(REGISTER_TIMEOUT_S):
+                # grpclib connects with the first call only; this is what the call would do first.
+                await self._channel.__connect__()
+        except OSError as error:
+            self._channel.close()
+            raise self._unreachable(error) from error
+        return self
 
-    While this runs kubelet connects to the endpoint and asks its options, so the caller's loop must be free. It must not be
-    cancelled short of the agent's end: newer kubelets would cancel their dial and forget the registration before it.
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._channel.close()
 
-    Raises:
-        KubeletUnreachable: nobody listens, or the connection ended before an answer.
-        RegistrationRefused: kubelet's answer is an error.
-    """
-    channel = Channel(path=str(kubelet_socket))
-    request = RegisterRequest(
-        version=API_VERSION,
-        endpoint=endpoint,
-        resource_name=resource,
-        options=DevicePluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=True),
-    )
-    try:
-        await RegistrationStub(channel).register(request, timeout=REGISTER_TIMEOUT_S)
-    except OSError as error:
-        if isinstance(error, TimeoutError):
+    async def register(self, resource: str, endpoint: str, *, pre_start: bool) -> None:
+        """Register the socket file `endpoint` for `resource`.
+
+        While this runs kubelet connects to the endpoint and asks its options, so the caller's loop must be free. It must not be
+        cancelled short of the agent's end: newer kubelets would cancel their dial and forget the registration before it.
+
+        Raises:
+            KubeletUnreachable: the connection ended before an answer.
+            RegistrationRefused: kubelet's answer is an error.
+        """
+        request = RegisterRequest(
+            version=API_VERSION,
+            endpoint=endpoint,
+            resource_name=resource,
+            options=DevicePluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=True),
+        )
+        try:
+            await call(RegistrationStub(self._channel).register(request, timeout=REGISTER_TIMEOUT_S))
+        except TimeoutError as error:
             raise RegistrationRefused(f"no answer within {REGISTER_TIMEOUT_S:g} s") from error
-        raise KubeletUnreachable(f"nobody answers on {kubelet_socket} ({_text(error)}): kubelet is stopped or starting") from error
-    except StreamTerminatedError as error:
-        raise KubeletUnreachable(f"kubelet ended the connection to {kubelet_socket} before it answered: {error}") from error
-    except GRPCError as error:
-        raise RegistrationRefused(f"{error.status.name}: {error.message}") from error
-    except ProtocolError as error:
-        raise RegistrationRefused(f"what listens on {kubelet_socket} does not speak gRPC: {error}") from error
-    finally:
-        channel.close()
+        except OSError as error:
+            raise self._unreachable(error) from error
+        except StreamTerminatedError as error:
+            raise KubeletUnreachable(f"kubelet ended the connection to {self._path} before it answered: {error}") from error
+        except GRPCError as error:
+            raise RegistrationRefused(f"{error.status.name}: {error.message}") from error
+        except ProtocolError as error:
+            raise RegistrationRefused(f"what listens on {self._path} does not speak gRPC: {error}") from error
 
-
-def _text(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+    def _unreachable(self, error: OSError) -> KubeletUnreachable:
+        text = error.strerror or str(error) or type(error).__name__
+        return KubeletUnreachable(f"nobody answers on {self._path} ({text}): kubelet is stopped or starting")

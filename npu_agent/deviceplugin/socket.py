@@ -14,6 +14,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
+from npu_agent.calls import call
 from npu_agent.core.pool import Pool
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList
@@ -65,7 +66,7 @@ class PluginSocket:
             self._inode = _inode(self.path)
             channel = Channel(path=str(self.path))
             try:
-                await DevicePluginStub(channel).get_device_plugin_options(Empty(), timeout=SELF_CALL_TIMEOUT_S)
+                await call(DevicePluginStub(channel).get_device_plugin_options(Empty(), timeout=SELF_CALL_TIMEOUT_S))
             finally:
                 channel.close()
         except (OSError, GRPCError, StreamTerminatedError, TimeoutError) as error:

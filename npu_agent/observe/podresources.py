@@ -8,6 +8,7 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
+from npu_agent.calls import call
 from npu_agent.core.registration import Holder
 
 LIST_TIMEOUT_S = 2.0
@@ -28,7 +29,7 @@ async def list_holders(socket: Path) -> Holders:
     channel = Channel(path=str(socket))
     try:
         with anyio.fail_after(LIST_TIMEOUT_S):
-            answer = await PodResourcesListerStub(channel).list(ListPodResourcesRequest())
+            answer = await call(PodResourcesListerStub(channel).list(ListPodResourcesRequest()))
     except GRPCError as error:
         raise HoldersUnknown(f"kubelet refused to say who holds devices: {error.message}") from error
     except TimeoutError as error:

@@ -49,6 +49,7 @@ class Listener:
 
     async def end(self) -> None:
         """Cut all connections and stop listening. The file stays."""
+        self._server.has_ended = True
         if self._server.is_started:
             self._server.close()
             self.cut()
@@ -61,6 +62,8 @@ class _Server(Server):
     def __init__(self, handlers: Collection["IServable"]) -> None:
         super().__init__(handlers)
         self.transports: set[asyncio.Transport] = set()
+        self.has_ended = False
+        """A connection that was accepted and not yet begun dies with the process too."""
 
     @property
     def is_started(self) -> bool:
@@ -68,22 +71,24 @@ class _Server(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
-        return _Connection(plain, self.transports)
+        return _Connection(plain, self)
 
 
 class _Connection(H2Protocol):
-    def __init__(self, plain: H2Protocol, transports: set[asyncio.Transport]) -> None:
+    def __init__(self, plain: H2Protocol, server: _Server) -> None:
         super().__init__(plain.handler, plain.config, plain.h2_config)
-        self._transports = transports
+        self._server = server
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._transports.add(transport)
+        self._server.transports.add(transport)
         super().connection_made(transport)
+        if self._server.has_ended:
+            transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self._transport is not None:
-            self._transports.discard(self._transport)
+            self._server.transports.discard(self._transport)

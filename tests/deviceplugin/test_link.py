@@ -106,7 +106,7 @@ async def test_a_stream_that_kubelet_drops_is_registered_again_though_both_socke
     async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
         await kubelet.start()
         await sees(kubelet, ALL)
-        kubelet.cut_streams()
+        await kubelet.cut_streams()
         await until(link, lambda registration: registration.registrations == 2)
         await sees(kubelet, ALL)
 
