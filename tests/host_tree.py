@@ -161,13 +161,14 @@ class HostTree:
         os.mkfifo(path)
 
     def release(self, card: Card, attribute: str, content: str) -> None:
-        """Let the reads that hang come back empty, and those that follow find `content`."""
+        """Let the read that hangs come back with `content`, and those that follow."""
         path = self.path(card, attribute)
         fresh = path.with_name(f"{path.name}.fresh")
         fresh.write_text(content)
         # Opened before it is replaced, so that no reader is left on a FIFO that nobody can find any more.
         gate = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         fresh.replace(path)
+        os.write(gate, content.encode())
         os.close(gate)
 
     def remove(self, card: Card) -> None:

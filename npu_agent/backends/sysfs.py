@@ -40,6 +40,8 @@ class SysfsBackend(Backend):
         self._cards: dict[str, Card] = {}
         self._contested: set[str] = set()
         self._told: set[str] = set()
+        self._waiting = False
+        """Whether an entry had not been read when the cards were made: its read may come back between two scans."""
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._readers.close()
@@ -52,8 +54,9 @@ class SysfsBackend(Backend):
             async with anyio.create_task_group() as tasks:
                 for entry in unread:
                     tasks.start_soon(self._read, entry)
-        if unread or functions != self._functions or entries.keys() != self._entries.keys():
+        if self._waiting or unread or functions != self._functions or entries.keys() != self._entries.keys():
             self._functions, self._entries = functions, entries
+            self._waiting = not all(entry.complete for entry in unread)
             found = cards(list(entries.values()), functions, self._families, self._contested)
             self._cards = {card.accelerator.id: card for card in found}
             self._tell()

@@ -1,0 +1,128 @@
+"""Cards whose reads do not come back: what is said of them, and that nobody waits for them."""
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from npu_agent.backends.sysfs import SCAN_PATIENCE_S, SysfsBackend
+from npu_agent.core.accelerator import Accelerator, Reading
+from tests.host_tree import HostTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> HostTree:
+    return HostTree(tmp_path)
+
+
+@pytest.fixture
+async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
+    async with SysfsBackend({}, host_root=tree.root) as made:
+        made.probe_timeout_s = 0.2
+        yield made
+
+
+async def readings(backend: SysfsBackend, accelerators: list[Accelerator]) -> dict[str, Reading]:
+    answers: dict[str, Reading] = {}
+
+    async def probe(accelerator: Accelerator) -> None:
+        answers[accelerator.name] = await backend.probe(accelerator)
+
+    async with anyio.create_task_group() as tasks:
+        for accelerator in accelerators:
+            tasks.start_soon(probe, accelerator)
+    return answers
+
+
+async def test_a_card_that_hangs_is_unhealthy_and_delays_no_other(tree: HostTree, backend: SysfsBackend) -> None:
+    backend.probe_timeout_s = 30
+    cards = [tree.rngd(index) for index in range(8)]
+    accelerators = list(await backend.scan())
+    tree.hang(cards[3], "device_state")
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(backend.probe, accelerators[3])
+            with anyio.fail_after(1):
+                answers = await readings(backend, accelerators[:3] + accelerators[4:])
+            tasks.cancel_scope.cancel()
+        assert len(answers) == 7
+        assert all(reading.healthy for reading in answers.values())
+    finally:
+        tree.release(cards[3], "device_state", "0\n")
+
+
+async def test_the_reason_stays_the_same_for_as_long_as_the_card_hangs(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    (accelerator,) = await backend.scan()
+    tree.hang(card, "alive")
+    try:
+        first = await backend.probe(accelerator)
+        assert first == await backend.probe(accelerator)
+        assert not first.healthy
+        assert first.reason.startswith("a read of /sys/class/npu_mgmt/npu0_mgmt has not come back for 0.2 s: the card or its driver hangs")
+    finally:
+        tree.release(card, "alive", "1\n")
+
+
+async def test_a_card_that_comes_back_is_read_again(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    (accelerator,) = await backend.scan()
+    tree.hang(card, "alive")
+    assert not (await backend.probe(accelerator)).healthy
+    tree.release(card, "alive", "1\n")
+    with anyio.fail_after(5):
+        while not (await backend.probe(accelerator)).healthy:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_asking_often_starts_no_threads(tree: HostTree, backend: SysfsBackend) -> None:
+    cards = [tree.rngd(index) for index in range(8)]
+    accelerators = list(await backend.scan())
+    before = threading.active_count()
+    tree.hang(cards[0], "device_state")
+    tree.hang(cards[1], "device_state")
+    try:
+        for _ in range(10):
+            await readings(backend, accelerators)
+        assert threading.active_count() - before <= 2
+    finally:
+        tree.release(cards[0], "device_state", "0\n")
+        tree.release(cards[1], "device_state", "0\n")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "id"), [("device_uuid", "0000-27-00.0"), ("platform_type", "0000-27-00.0"), ("busname", "rngd-npu0")]
+)
+async def test_a_card_that_hangs_when_it_is_found_hides_no_other(tree: HostTree, backend: SysfsBackend, attribute: str, id: str) -> None:
+    card, other = tree.rngd(0), tree.rngd(1)
+    tree.hang(card, attribute)
+    try:
+        began = time.monotonic()
+        found = {accelerator.id: accelerator for accelerator in await backend.scan()}
+        assert time.monotonic() - began < SCAN_PATIENCE_S + 1
+        assert found[other.uuid].unusable == ""
+        assert found[id].unusable.startswith("/sys/class/rngd_mgmt/rngd!npu0mgmt has not answered yet")
+        assert not (await backend.probe(found[id])).healthy
+        began = time.monotonic()
+        await backend.scan()
+        assert time.monotonic() - began < SCAN_PATIENCE_S
+    finally:
+        tree.release(card, attribute, {"device_uuid": card.uuid, "platform_type": "FuriosaAI", "busname": card.bdf}[attribute])
+    with anyio.fail_after(5):
+        while any(accelerator.unusable for accelerator in await backend.scan()):
+            await anyio.lowlevel.checkpoint()
+    assert len(await backend.scan()) == 2
+
+
+async def test_a_backend_is_left_while_a_card_hangs(tree: HostTree) -> None:
+    card = tree.warboy()
+    with anyio.fail_after(2):
+        async with SysfsBackend({}, host_root=tree.root) as backend:
+            backend.probe_timeout_s = 0.05
+            (accelerator,) = await backend.scan()
+            tree.hang(card, "alive")
+            await backend.probe(accelerator)
+    tree.release(card, "alive", "1\n")
