@@ -134,7 +134,8 @@ def _with_own_ids(found: Sequence[Card], contested: set[str]) -> Iterator[Card]:
 
 def _renamed(accelerator: Accelerator, taken: set[str]) -> Accelerator:
     claim = accelerator.id
-    for by in (accelerator.pci_address, f"{accelerator.pci_address}_{accelerator.family}-{accelerator.name}"):
+    address = accelerator.pci_address.replace(":", "-")
+    for by in (address, f"{address}_{accelerator.family}-{accelerator.name}"):
         own = as_device_id(f"{claim}_{by}" if by else f"{claim}_{accelerator.family}-{accelerator.name}")
         if own not in taken:
             break

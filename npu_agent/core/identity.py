@@ -7,6 +7,7 @@ MAX_DEVICE_ID = 63
 """Characters. kubelet's API names this limit; labels, CDI names and other tools rely on it."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_PCI_ADDRESS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 
 
 def stable_id(*, uuid: str = "", serial: str = "", pci_address: str = "") -> str:
@@ -21,14 +22,21 @@ def stable_id(*, uuid: str = "", serial: str = "", pci_address: str = "") -> str
 
 
 def as_device_id(text: str) -> str:
-    """Return `text` as a device id: at most 63 characters of letters, digits, ".", "_" and "-".
+    """Return `text` as a device id: 1 to 63 characters of letters, digits, ".", "_" and "-", with a letter or digit at both ends.
 
-    Text that is one already stays as it is, apart from the colons of a PCI address, which become "-". Whatever else cannot stay is
-    replaced, and a hash of the whole text is added so that two texts never become one id.
+    Text that is one already stays as it is, and a PCI address gets "-" for its colons. Whatever else is `hashed`. So two texts become
+    one id only where one of them is written as the id of the other, which whoever names cards has to look out for.
     """
-    plain = text.replace(":", "-")
-    safe = _UNSAFE.sub("-", plain).strip("-._")
-    if safe == plain and len(safe) <= MAX_DEVICE_ID:
-        return safe
+    if _PCI_ADDRESS.fullmatch(text):
+        return text.replace(":", "-")
+    return text if text and len(text) <= MAX_DEVICE_ID and _safe(text) == text else hashed(text)
+
+
+def hashed(text: str) -> str:
+    """Return what can stay of `text` in a device id, and a hash of the whole, so that no two texts become one id."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return f"{safe[: MAX_DEVICE_ID - len(digest) - 1]}-{digest}".lstrip("-")
+    return f"{_safe(text)[: MAX_DEVICE_ID - len(digest) - 1]}-{digest}".lstrip("-")
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub("-", text).strip("-._")

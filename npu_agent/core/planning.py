@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.health import Health
-from npu_agent.core.identity import as_device_id
+from npu_agent.core.identity import as_device_id, hashed
 from npu_agent.core.pool import Device, Pool
 
 
@@ -83,17 +83,19 @@ def plan(
 ) -> dict[str, Pool]:
     """Return the pool of each spec's resource, by resource name; a resource without a card has an empty pool.
 
-    `health` has an entry for each accelerator. A pool that equals the previous one of its name is that one, so that its generation
+    `health` has an entry for each accelerator. No two devices of the pools have one id: kubelet knows devices by their ids alone when
+    it tells pods of health (docs/kubelet.md). A pool that equals the previous one of its name is that one, so that its generation
     tells whether anything changed.
     """
     resources = assign(accelerators, specs, excluded)
+    taken = {accelerator.id for accelerator in accelerators}
     pools: dict[str, Pool] = {}
     for spec in specs:
         devices = [
             device
-            for accelerator in accelerators
+            for accelerator in sorted(accelerators, key=lambda accelerator: accelerator.id)
             if resources.get(accelerator.id) == spec.name
-            for device in _devices(accelerator, health[accelerator.id], spec, parts)
+            for device in _devices(accelerator, health[accelerator.id], spec, parts, taken)
         ]
         devices.sort(key=lambda device: device.id)
         old = (previous or {}).get(spec.name)
@@ -104,13 +106,13 @@ def plan(
     return pools
 
 
-def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts: Parts) -> Iterable[Device]:
+def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts: Parts, taken: set[str]) -> Iterable[Device]:
     names = parts(accelerator, spec.partition) if spec.partition else ("",)
     for part in names:
         for replica in range(spec.replicas):
             suffix = (f"_{part}" if part else "") + (f"_r{replica}" if spec.replicas > 1 else "")
             yield Device(
-                id=as_device_id(accelerator.id + suffix) if suffix else accelerator.id,
+                id=_part_id(accelerator.id, suffix, taken) if suffix else accelerator.id,
                 accelerator_id=accelerator.id,
                 # How far a recovery has come is nothing that changes the device.
                 health=replace(health, good_readings=0),
@@ -119,6 +121,15 @@ def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts
                 partition=part,
                 replica=replica if spec.replicas > 1 else None,
             )
+
+
+def _part_id(accelerator_id: str, suffix: str, taken: set[str]) -> str:
+    """Return an id that is not `taken`, and take it: a card may be called as a part of another one is."""
+    id = as_device_id(accelerator_id + suffix)
+    if id in taken:
+        id = hashed(f"{accelerator_id} {suffix}")
+    taken.add(id)
+    return id
 
 
 def _any(patterns: Sequence[str], values: Sequence[str]) -> bool:
