@@ -31,9 +31,10 @@ log = logging.getLogger(__name__)
 class Allocator:
     """Admits pods one after another and prepares the start of their containers, on one state of devices."""
 
-    def __init__(self, devices: Devices, rng: random.Random) -> None:
+    def __init__(self, devices: Devices, rng: random.Random, *, knows_sidecars: bool) -> None:
         self._devices = devices
         self._rng = rng
+        self._knows_sidecars = knows_sidecars
         self._turn = anyio.Lock()
 
     async def admit(self, pod_uid: str, pod: Pod) -> None:
@@ -51,7 +52,7 @@ class Allocator:
                     raise PodRejected(UNEXPECTED_ADMISSION_ERROR, message) from error
                 for resource, held in self._devices.held.of(pod_uid, container.name).items():
                     # Devices of an ordinary init container are free for those after it; a sidecar and the others keep theirs.
-                    if container.init and not container.restartable:
+                    if container.init and not (container.restartable and self._knows_sidecars):
                         reusable.setdefault(resource, set()).update(held.ids)
                     else:
                         reusable.setdefault(resource, set()).difference_update(held.ids)
@@ -83,7 +84,7 @@ class Allocator:
         try:
             await endpoint.reachable().stub.pre_start_container(request, timeout=PRE_START_TIMEOUT_S)
         except CALL_ERRORS as error:
-            raise DeviceError(go_text(error)) from error
+            raise DeviceError(f"device plugin PreStartContainer rpc failed with err: {go_text(error)}") from error
 
     async def _allocate(self, pod_uid: str, container: Container, reusable: dict[str, set[str]]) -> None:
         changed = False

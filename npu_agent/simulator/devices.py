@@ -48,7 +48,8 @@ class Endpoint:
 class Devices:
     """The state of kubelet's device manager in one life of kubelet.
 
-    `active_pods` says which pods are there and not over, by uid; `changed` is called after each change that can be seen.
+    `active_pods` says which pods are there and not over, by uid; `changed` is called after each change that can be seen. With
+    `clients_by_socket` several plugins of one resource are told apart, else the newest is all that counts.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Devices:
         *,
         active_pods: Callable[[], Iterable[str]],
         changed: Callable[[], None],
+        clients_by_socket: bool,
         stop_grace_s: float = STOP_GRACE_S,
     ) -> None:
         self.endpoints: dict[str, Endpoint] = {}
@@ -71,6 +73,8 @@ class Devices:
         self._checkpoint = checkpoint
         self._active_pods = active_pods
         self._changed = changed
+        self._clients_by_socket = clients_by_socket
+        self._connected: dict[str, dict[Path, Endpoint]] = {}
         self._stop_grace_s = stop_grace_s
 
     def restore(self) -> None:
@@ -92,17 +96,31 @@ class Devices:
             self.endpoints[resource] = Endpoint(resource, stopped_at=time.monotonic())
 
     def connect(self, client: PluginClient, options: DevicePluginOptions) -> None:
-        """Take `client` for the endpoint of its resource, in place of any other."""
-        self.endpoints[client.resource] = Endpoint(client.resource, client, options)
+        """Take `client` for the endpoint of its resource, in place of any other. Raises DeviceError."""
+        endpoint = Endpoint(client.resource, client, options)
+        if self._clients_by_socket:
+            connected = self._connected.setdefault(client.resource, {})
+            if client.socket_path in connected:
+                raise DeviceError(f"device plugin already connected: {client.socket_path}")
+            connected[client.socket_path] = endpoint
+        self.endpoints[client.resource] = endpoint
 
-    def disconnect(self, resource: str) -> None:
-        """Call all devices of a resource unhealthy. Their number stays until the grace period is over."""
-        endpoint = self.endpoints.get(resource)
+    def disconnect(self, client: PluginClient) -> None:
+        """Call all devices of the resource unhealthy, unless another plugin of it is connected. Their number stays for a while."""
+        endpoint = self.endpoints.get(client.resource)
+        others: list[Endpoint] = []
+        if self._clients_by_socket:
+            connected = self._connected.get(client.resource, {})
+            endpoint = connected.pop(client.socket_path, None)
+            others = list(connected.values())
         if endpoint is None:
             return
-        self.unhealthy.setdefault(resource, set()).update(self.healthy.get(resource, ()))
-        self.healthy[resource] = set()
         endpoint.stopped_at = time.monotonic()
+        if others:
+            self.endpoints[client.resource] = others[0]
+        else:
+            self.unhealthy.setdefault(client.resource, set()).update(self.healthy.get(client.resource, ()))
+            self.healthy[client.resource] = set()
         self._changed()
 
     def update(self, resource: str, devices: Iterable[Device]) -> None:

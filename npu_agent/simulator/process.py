@@ -48,9 +48,10 @@ class Process:
             plugins / FILE_NAME,
             active_pods=lambda: [listed.uid for listed in active_pods()],
             changed=changed,
+            clients_by_socket=behaviour.clients_by_socket,
             stop_grace_s=stop_grace_s,
         )
-        self.allocator = Allocator(self.devices, rng)
+        self.allocator = Allocator(self.devices, rng, knows_sidecars=behaviour.knows_sidecars)
         self.clients = Clients(plugins, self.devices, behaviour, tasks, dial_timeout_s=dial_timeout_s)
         resources = PodResourcesService(self.devices, listed_pods, offers_get=behaviour.offers_get)
         self.registration = Listener(plugins / "kubelet.sock", [_Registration(self.clients, faults, called)])

@@ -47,7 +47,7 @@ class Clients:
     """The plugins that registered in one life of kubelet, and their streams.
 
     kubelet up to 1.36 keeps one client for each resource, whatever its socket: the end of any stream of the resource takes down the
-    one that is kept, and a failed registration forgets it without closing it.
+    one that is kept, and a failed registration forgets it without closing it. Later ones tell clients apart by their sockets.
     """
 
     def __init__(self, folder: Path, devices: Devices, behaviour: Behaviour, tasks: TaskGroup, *, dial_timeout_s: float) -> None:
@@ -144,14 +144,7 @@ class Clients:
         if kept is not None:
             kept.close()
             self._open.discard(kept)
-            if self._is_in_use(kept):
-                self._devices.disconnect(kept.resource)
+            self._devices.disconnect(kept)
         self._streaming.discard(client)
         ended, self._stream_ended = self._stream_ended, anyio.Event()
         ended.set()
-
-    def _is_in_use(self, client: PluginClient) -> bool:
-        if not self._behaviour.clients_by_socket:
-            return True
-        endpoint = self._devices.endpoints.get(client.resource)
-        return endpoint is not None and endpoint.client is client

@@ -14,7 +14,9 @@ class Behaviour:
     register_governs_dial: bool
     """The deadline and the end of a Register call end its dial too (1.35 and later)."""
     clients_by_socket: bool
-    """The end of a stream ends the client of that socket (later than 1.36), else the newest client of the resource."""
+    """The end of a stream ends the client of that socket (1.37 and later), else the newest client of the resource."""
+    knows_sidecars: bool
+    """Init containers that are restarted keep their devices (1.29 and later), else they are like any init container."""
     lists_active_pods: bool
     """PodResources lists only pods that are not over (1.34 and later)."""
     offers_get: bool
@@ -34,6 +36,7 @@ class Behaviour:
             wipes_sockets_only=minor >= 33,
             register_governs_dial=minor >= 35,
             clients_by_socket=minor >= 37,
+            knows_sidecars=minor >= 29,
             lists_active_pods=minor >= 34,
             offers_get=minor >= 34,
             reports_device_health=minor >= 36,

@@ -17,13 +17,12 @@ from tests.scenarios.node import Node, Pod, PodRejected, Quantity
 
 
 class SimulatedNode(Node):
-    reports_device_health = True
-
     def __init__(self, kubelet: SimulatedKubelet, work: Path) -> None:
         self.kubelet = kubelet
         self.version = kubelet.behaviour.version
         self.kubelet_dir = kubelet.kubelet_dir
         self.work = work
+        self.reports_device_health = kubelet.behaviour.reports_device_health
 
     def command(self, *argv: str) -> list[str]:
         return list(argv)
