@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from npu_agent.backends.family import Family, fill
 from npu_agent.backends.sysfs_view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
-from npu_agent.core.identity import as_device_id, stable_id
+from npu_agent.core.identity import as_device_id, hashed, stable_id
 
 BACKEND = "sysfs"
 
@@ -126,18 +126,16 @@ def _with_own_ids(found: Sequence[Card], contested: set[str]) -> Iterator[Card]:
     taken: set[str] = set()
     for card in found:
         accelerator = card.accelerator
-        if accelerator.id in contested:
-            accelerator = _renamed(accelerator, taken)
+        if accelerator.id in contested or accelerator.id in taken:
+            accelerator = _renamed(accelerator, taken | claims.keys())
         taken.add(accelerator.id)
         yield replace(card, accelerator=accelerator)
 
 
-def _renamed(accelerator: Accelerator, taken: set[str]) -> Accelerator:
-    claim = accelerator.id
+def _renamed(accelerator: Accelerator, others: Set[str]) -> Accelerator:
+    claim, name = accelerator.id, f"{accelerator.family}-{accelerator.name}"
     address = accelerator.pci_address.replace(":", "-")
-    for by in (address, f"{address}_{accelerator.family}-{accelerator.name}"):
-        own = as_device_id(f"{claim}_{by}" if by else f"{claim}_{accelerator.family}-{accelerator.name}")
-        if own not in taken:
-            break
+    candidates = (f"{claim}_{address or name}", f"{claim}_{address}_{name}")
+    own = next((id for text in candidates if (id := as_device_id(text)) not in others), hashed(candidates[-1]))
     notice = f"several cards claim the id {claim}, so this one is {own}; ask the vendor for cards with uuids of their own"
     return replace(accelerator, id=own, attributes=(*accelerator.attributes, ("notice", notice)))

@@ -124,6 +124,22 @@ async def test_cards_that_claim_one_uuid_and_one_address_still_have_ids_of_their
     ]
 
 
+async def test_a_card_whose_uuid_is_what_another_was_renamed_to_still_has_an_id_of_its_own(tree: HostTree, backend: SysfsBackend) -> None:
+    for index, uuid in enumerate(("A", "A", "A_0000-27-00.0", "A_0000-2a-00.0_rngd-npu1")):
+        tree.rngd(index, uuid=uuid)
+    ids = [accelerator.id for accelerator in await backend.scan()]
+    assert ids[0] == "A_0000-27-00.0_rngd-npu0"
+    assert ids[1:] == ["A_0000-2a-00.0", "A_0000-27-00.0", "A_0000-2a-00.0_rngd-npu1"]
+
+
+async def test_a_card_without_a_readable_firmware_version_is_a_card(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd()
+    tree.set(card, "fw_version", None)
+    tree.path(card, "fw_version").mkdir()
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.firmware, accelerator.unusable) == (card.uuid, "", "")
+
+
 @pytest.mark.parametrize(
     ("driver", "said"),
     [
