@@ -30,7 +30,7 @@ def new_app(**settings: object) -> typer.Typer:
 
 class _Commands(TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is the module of that name here, once it is imported
 
     def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[no-untyped-def,override]
         if cmd_name not in COMMANDS:

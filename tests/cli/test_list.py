@@ -1,0 +1,193 @@
+"""`npu-agent list`: what it tells of the node, whom it asks, and in which forms."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npu_agent.document import parse
+from tests.cli.conftest import RunningAgent
+from tests.cli.running import PROGRAM, environment, npu_agent
+
+
+def columns(table: str) -> list[dict[str, str]]:
+    """Return the rows of a table by the titles of their columns, by where the titles begin."""
+    head, *lines = table.splitlines()
+    titles = head.split()
+    starts = [*(head.index(title) for title in titles), None]
+    return [{title: line[starts[i] : starts[i + 1]].strip() for i, title in enumerate(titles)} for line in lines]
+
+
+def test_the_running_agent_is_asked(agent: RunningAgent) -> None:
+    assert npu_agent("fake", "fail", "fake-0", "too hot", "--runtime-dir", agent.runtime_dir).returncode == 0
+    answer = _listed_when(agent, lambda row: row["id"] == "fake-0" and row["state"] == "unhealthy")
+    assert answer["source"] == "agent"
+    assert [resource["registration"]["state"] for resource in answer["resources"]] == ["waiting"]
+    table = columns(npu_agent("list", "--runtime-dir", agent.runtime_dir).stdout)
+    failed = next(row for row in table if row["ID"] == "fake-0")
+    assert (failed["STATE"], failed["REASON"]) == ("unhealthy", "too hot")
+    assert failed["AGE"].endswith("s")
+
+
+def _listed_when(agent: RunningAgent, holds: Any) -> dict[str, Any]:
+    """Follow the list as lines of JSON until a card is as wanted, and return that list."""
+    argv = [PROGRAM, "list", "--watch", "-o", "json", "--runtime-dir", str(agent.runtime_dir)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), text=True) as watch:
+        assert watch.stdout is not None
+        try:
+            listings = map(json.loads, watch.stdout)
+            return next(listing for listing in listings if any(holds(row) for row in listing["accelerators"]))
+        finally:
+            watch.kill()
+
+
+def test_without_an_agent_the_host_itself_is_looked_at_and_that_is_said(configuration: Path, tmp_path: Path) -> None:
+    listed = npu_agent("list", "--config", configuration, "--runtime-dir", tmp_path, "--kubelet-dir", tmp_path)
+    assert listed.returncode == 0
+    assert f"no agent answers on {tmp_path}/agent.sock: No such file or directory; this is the host itself" in listed.stderr
+    assert "kubelet cannot be asked who holds devices" in listed.stderr
+    assert columns(listed.stdout) == [
+        _row("apart", "npu4", "rngd", "-", "excluded", numa="-", reason="the configuration leaves it out", holder="-"),
+        _row("dark", "npu3", "warboy", "-", "unusable", numa="-", reason="no driver is bound to it; load npu_pdma", holder="-"),
+        _row("fake-0", "npu0", "rngd", "furiosa.ai/npu", "healthy", firmware="2026.1.0"),
+        _row("fake-1", "npu1", "rngd", "furiosa.ai/npu", "healthy", firmware="2026.1.0"),
+        _row("left", "npu2", "warboy", "furiosa.ai/npu", "healthy", numa="1", pci="0000:6d:00.0"),
+    ]
+
+
+def _row(
+    id: str,
+    name: str,
+    family: str,
+    resource: str,
+    state: str,
+    *,
+    numa: str = "0",
+    pci: str = "-",
+    firmware: str = "-",
+    reason: str = "-",
+    holder: str = "?",
+) -> dict[str, str]:
+    return {
+        "ID": id,
+        "NAME": name,
+        "FAMILY": family,
+        "RESOURCE": resource,
+        "STATE": state,
+        "AGE": "-",
+        "HOLDER": holder,
+        "NUMA": numa,
+        "PCI": pci,
+        "FIRMWARE": firmware,
+        "REASON": reason,
+    }
+
+
+def test_a_wide_table_has_the_device_nodes_too(configuration: Path, tmp_path: Path) -> None:
+    wide = columns(npu_agent("list", "-o", "wide", "-c", configuration, "--runtime-dir", tmp_path).stdout)
+    left = next(row for row in wide if row["ID"] == "left")
+    assert (left["DRIVER"], left["SERIAL"], left["LOCATION"], left["NODES"]) == ("fake", "S1", "numa1/left", "/dev/null")
+
+
+def test_json_and_yaml_say_the_same_with_every_field_there(configuration: Path, tmp_path: Path) -> None:
+    as_json = npu_agent("list", "-o", "json", "-c", configuration, "--runtime-dir", tmp_path).stdout
+    as_yaml = npu_agent("list", "-c", configuration, NPU_AGENT_OUTPUT="yaml", NPU_AGENT_RUNTIME_DIR=str(tmp_path)).stdout
+    listing = json.loads(as_json)
+    assert parse(as_yaml).data == listing
+    left = next(card for card in listing["accelerators"] if card["id"] == "left")
+    assert left == {
+        "id": "left",
+        "backend": "fake",
+        "family": "warboy",
+        "name": "npu2",
+        "resource": "furiosa.ai/npu",
+        "state": "healthy",
+        "reason": None,
+        "since": None,
+        "numa_node": 1,
+        "pci_address": "0000:6d:00.0",
+        "uuid": "A-B",
+        "serial": "S1",
+        "firmware": None,
+        "driver": "fake",
+        "location": ["numa1", "left"],
+        "device_nodes": ["/dev/null"],
+        "devices": [
+            {"id": "left", "resource": "furiosa.ai/npu", "partition": None, "healthy": True, "reason": None, "since": None, "holders": None}
+        ],
+    }
+    assert listing["resources"] == [{"name": "furiosa.ai/npu", "devices": 3, "healthy": 3, "held": None, "registration": None}]
+    assert (listing["schema"], listing["source"], listing["problems"]) == (1, "scan", [])
+
+
+def test_a_host_without_accelerators_is_no_failure(tmp_path: Path) -> None:
+    listed = npu_agent("list", "--runtime-dir", tmp_path, "--host-root", tmp_path)
+    assert listed.returncode == 0
+    assert columns(listed.stdout) == []
+    assert "there is no accelerator on this host that a configured backend knows" in listed.stderr
+
+
+def test_a_table_is_in_colour_on_a_terminal_unless_that_is_not_wanted(configuration: Path, tmp_path: Path) -> None:
+    argv = [PROGRAM, "list", "-c", str(configuration), "--runtime-dir", str(tmp_path)]
+    assert b"\x1b[32mhealthy" in _on_terminal(argv)
+    assert b"\x1b[" not in _on_terminal(argv, NO_COLOR="1")
+    assert "\x1b[" not in npu_agent(*argv[1:]).stdout
+
+
+def _on_terminal(argv: list[str], **variables: str) -> bytes:
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(argv, stdout=theirs, stderr=subprocess.DEVNULL, env=environment(**variables)):
+            os.close(theirs)
+            shown = b""
+            try:
+                while piece := os.read(ours, 65536):
+                    shown += piece
+            except OSError:  # how Linux says that nobody has the other end of a terminal open any more
+                return shown
+            return shown
+    finally:
+        os.close(ours)
+
+
+def test_an_interrupted_watch_ends_quietly_with_130(agent: RunningAgent) -> None:
+    argv = [PROGRAM, "list", "--watch", "--runtime-dir", str(agent.runtime_dir)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as watch:
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        watch.send_signal(signal.SIGINT)
+        _, said = watch.communicate(timeout=20)
+    assert watch.returncode == 130
+    assert said == b""
+
+
+def test_a_reader_that_goes_away_is_no_traceback(agent: RunningAgent) -> None:
+    argv = [PROGRAM, "list", "--watch", "-o", "json", "--runtime-dir", str(agent.runtime_dir)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        watch.stdout.readline()
+        watch.stdout.close()
+        npu_agent("fake", "fail", "fake-0", "--runtime-dir", agent.runtime_dir)
+        assert watch.stderr.read() == b""
+        assert watch.wait(timeout=20) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backend", "nope"], "there is no backend 'nope'; there are fake, sysfs"),
+        (["--config", "/missing.yaml"], "/missing.yaml: cannot be read: No such file or directory"),
+        (["-o", "xml"], "'xml' is not one of 'table', 'wide', 'json', 'yaml'"),
+    ],
+)
+def test_a_wrong_option_is_status_2_with_one_line_that_says_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:
+    listed = npu_agent("list", "--runtime-dir", tmp_path, *arguments)
+    assert listed.returncode == 2
+    assert said in listed.stderr
+    assert "Traceback" not in listed.stderr
