@@ -20,10 +20,22 @@ _SINCE = {sidecars.__name__: "1.29", pod_status.__name__: "1.36"}
 _results: dict[str, dict[str, str]] = {}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.kubelets)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mine = [item for item in items if isinstance(item, pytest.Function) and item.path.is_relative_to(Path(__file__).parent)]
+    for item in mine:
+        item.add_marker(pytest.mark.kubelets)
+    too_old = [item for item in mine if not _is_offered(item)]
+    config.hook.pytest_deselected(items=too_old)
+    items[:] = [item for item in items if item not in too_old]
+
+
+def _is_offered(item: pytest.Function) -> bool:
+    version = _version(item)
+    return version is None or build.as_numbers(version) >= build.as_numbers(_SINCE.get(item.function.__module__, "0"))
+
+
+def _version(item: pytest.Function) -> str | None:
+    return item.callspec.params.get("version") if hasattr(item, "callspec") else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,6 +2,9 @@
 
 from tests.scenarios.allocation import *  # noqa: F403
 from tests.scenarios.health import *  # noqa: F403
+from tests.scenarios.plugin_allocation import *  # noqa: F403
+from tests.scenarios.plugin_registration import *  # noqa: F403
+from tests.scenarios.plugin_restarts import *  # noqa: F403
 from tests.scenarios.pod_status import *  # noqa: F403
 from tests.scenarios.registration import *  # noqa: F403
 from tests.scenarios.restarts import *  # noqa: F403

@@ -20,10 +20,12 @@ func (k *Kubelet) servePodResources() error {
 	if err := os.Remove(podResourcesSocket); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	listener, err := net.Listen("unix", podResourcesSocket)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: podResourcesSocket, Net: "unix"})
 	if err != nil {
 		return err
 	}
+	// Kubelet leaves it behind too; and a server that ends late would remove the socket of the next.
+	listener.SetUnlinkOnClose(false)
 	server := grpc.NewServer()
 	podresourcesapi.RegisterPodResourcesListerServer(server, &lister{kubelet: k})
 	k.podResources = server
