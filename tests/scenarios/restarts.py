@@ -43,6 +43,22 @@ async def test_devices_come_back_after_kubelet_restarts_twice_in_a_row(node: Nod
         await node.run_pod(pod("one", npu=2))
 
 
+async def test_a_pod_keeps_its_card_over_restarts_of_its_containers_and_of_kubelet(node: Node) -> None:
+    """Kubelet's own cases 3 and 5."""
+    async with Agent(node, cards=2):
+        await shows(node, 2, 2)
+        await node.run_pod(pod("one", npu=1))
+        before, nodes = await held(node, "one"), await node.allocations("one")
+        await node.restart_containers("one")
+        assert await held(node, "one") == before
+        await node.kill_kubelet()
+        await node.start_kubelet()
+        await shows(node, 2, 2)
+        await node.restart_containers("one")
+        assert await held(node, "one") == before
+        assert await node.allocations("one") == nodes
+
+
 async def test_a_pod_that_is_deleted_while_kubelet_is_down_holds_nothing_afterwards(node: Node) -> None:
     async with Agent(node, cards=1):
         await shows(node, 1, 1)

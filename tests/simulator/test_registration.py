@@ -78,6 +78,15 @@ async def test_an_endpoint_that_comes_up_while_it_is_dialled_is_found(short_dir)
                 await shows(kubelet, 1, 1)
 
 
+async def test_a_stream_that_fails_at_once_leaves_the_name_and_is_not_tried_again(kubelet):
+    """Kubelet's own case 18."""
+    async with Plugin(kubelet.plugin_dir) as plugin:
+        plugin.devices.set(None)
+        await plugin.register()
+        await shows(kubelet, 0, 0)
+        assert [name for name, _ in plugin.calls] == ["options", "list"]
+
+
 async def test_a_stream_that_ends_makes_all_unhealthy_and_later_nothing(short_dir):
     async with in_own_task(SimulatedKubelet(short_dir, stop_grace_s=0.2)) as kubelet:
         await kubelet.start()
