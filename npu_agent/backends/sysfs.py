@@ -11,7 +11,7 @@ from npu_agent.backends.base import Backend
 from npu_agent.backends.bounded import Readers, ReadHangs
 from npu_agent.backends.family import HealthRule, Node, fill, matcher
 from npu_agent.backends.host_files import read_text
-from npu_agent.backends.sysfs_discovery import BACKEND, Card, cards
+from npu_agent.backends.sysfs_discovery import BACKEND, NOTICE, Card, cards
 from npu_agent.backends.sysfs_options import families_of
 from npu_agent.backends.sysfs_view import Entry, HostView, PciFunction, Sighting
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount, Reading
@@ -115,15 +115,18 @@ class SysfsBackend(Backend):
             return  # it stays incomplete, which makes it a card that containers cannot be given, and is looked at again in the next scan
 
     def _tell(self) -> None:
-        """Log what is wrong with cards, each thing once for as long as it lasts."""
-        now: set[str] = set()
+        """Log what there is to say of cards, each thing once for as long as it lasts."""
+        now: dict[str, int] = {}
         for card in self._cards.values():
             accelerator = card.accelerator
-            texts = [accelerator.unusable, *(text for key, text in accelerator.attributes if key == "notice")]
-            now.update(f"{accelerator.id} ({accelerator.family}): {text}" for text in texts if text)
-        for text in sorted(now - self._told):
-            log.warning("%s", text)
-        self._told = now
+            if accelerator.unusable:  # often on purpose, and `npu-agent list` shows it
+                now[f"{accelerator.id} ({accelerator.family}): {accelerator.unusable}"] = logging.INFO
+            for key, text in accelerator.attributes:
+                if key == NOTICE:
+                    now[f"{accelerator.id} ({accelerator.family}): {text}"] = logging.WARNING
+        for text in now.keys() - self._told:
+            log.log(now[text], "%s", text)
+        self._told = set(now)
 
 
 def read_health(entry: Entry, prefix: str) -> Reading:

@@ -12,6 +12,9 @@ from npu_agent.core.identity import as_device_id, hashed, stable_id
 
 BACKEND = "sysfs"
 
+NOTICE = "notice"
+"""The attribute with what an administrator should know of a card that can be used all the same."""
+
 _PCI_ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
 
@@ -86,7 +89,7 @@ def _of_entry(entry: Entry) -> Card:
         return Card(replace(accelerator, unusable=f"{unread}; see the kernel's log"), entry)
     uuid, serial = entry.value(identity.uuid), entry.value(identity.serial)
     labels = [(label, entry.value(attribute)) for label, attribute in family.labels.items()]
-    notices = [("notice", entry.notice)] if entry.notice else []
+    notices = [(NOTICE, entry.notice)] if entry.notice else []
     return Card(
         replace(
             accelerator,
@@ -138,4 +141,4 @@ def _renamed(accelerator: Accelerator, others: Set[str]) -> Accelerator:
     candidates = (f"{claim}_{address or name}", f"{claim}_{address}_{name}")
     own = next((id for text in candidates if (id := as_device_id(text)) not in others), hashed(candidates[-1]))
     notice = f"several cards claim the id {claim}, so this one is {own}; ask the vendor for cards with uuids of their own"
-    return replace(accelerator, id=own, attributes=(*accelerator.attributes, ("notice", notice)))
+    return replace(accelerator, id=own, attributes=(*accelerator.attributes, (NOTICE, notice)))
