@@ -15,7 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+PREFIX = "npu-e2e-"
+"""How the names of machines begin, by which what they make on the host is known."""
+
 CGROUPS = Path("/sys/fs/cgroup")
+_KUBELET_DIR = Path("/var/lib/kubelet")
 
 # What the node may write and the machine is to keep: kubelet's and containerd's fixed places, devices, and the kernel settings that
 # kubelet insists on, which it finds as it wants them. The first process ignores SIGCHLD, so that the kernel reaps orphans for it.
@@ -29,7 +33,6 @@ for folder in pts shm mqueue; do
     if mountpoint -q "/dev/$folder"; then mkdir -p "dev/$folder"; mount --bind "/dev/$folder" "dev/$folder"; fi
 done
 mount --rbind dev /dev
-mkdir -p /var/lib/kubelet
 mount --bind kubelet /var/lib/kubelet
 mount --make-rshared /var/lib/kubelet
 mount -t tmpfs run /run
@@ -57,6 +60,7 @@ def main() -> None:
     try:
         for folder in ("kubelet", "settings"):
             (run / folder).mkdir(parents=True)
+        make_mountpoint(name)
         make_cgroups(name)
         private = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
         namespaces = subprocess.Popen(
@@ -77,7 +81,23 @@ def main() -> None:
             namespaces.kill()
             namespaces.wait()
         remove_cgroups(name)
+        remove_mountpoint(name)
         shutil.rmtree(run)
+
+
+def make_mountpoint(name: str) -> None:
+    """Make kubelet's folder on a host that has none. Folders in it keep it until the last of several machines has gone."""
+    others = list(_KUBELET_DIR.iterdir()) if _KUBELET_DIR.exists() else []
+    if not _KUBELET_DIR.exists() or (others and all(other.name.startswith(PREFIX) for other in others)):
+        (_KUBELET_DIR / name).mkdir(parents=True)
+
+
+def remove_mountpoint(name: str) -> None:
+    """Undo `make_mountpoint`."""
+    if (_KUBELET_DIR / name).exists():
+        (_KUBELET_DIR / name).rmdir()
+        with contextlib.suppress(OSError):  # another machine is using it
+            _KUBELET_DIR.rmdir()
 
 
 def make_cgroups(name: str) -> None:
@@ -85,7 +105,7 @@ def make_cgroups(name: str) -> None:
     if (CGROUPS / "cgroup.controllers").exists():
         controllers = (CGROUPS / "cgroup.controllers").read_text().split()
         (CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in controllers))
-    for hierarchy in _hierarchies():
+    for hierarchy in hierarchies():
         (hierarchy / name).mkdir()
         for setting in ("cpuset.cpus", "cpuset.mems"):
             # In version 1 these begin empty, and a cgroup without processors takes no process.
@@ -96,7 +116,7 @@ def make_cgroups(name: str) -> None:
 def remove_cgroups(name: str) -> None:
     """Remove the cgroup `name` and all below it. Its processes have been killed; the kernel may still be at the last of them."""
     deadline = time.monotonic() + 10
-    for hierarchy in _hierarchies():
+    for hierarchy in hierarchies():
         while (hierarchy / name).exists():
             for folder, _, _ in os.walk(hierarchy / name, topdown=False):
                 with contextlib.suppress(OSError):
@@ -105,14 +125,17 @@ def remove_cgroups(name: str) -> None:
                 sys.exit(f"{hierarchy / name} cannot be removed: a process is left in it")
 
 
+def hierarchies() -> list[Path]:
+    """Return the roots of the hierarchies: one in version 2, else one for each controller and, where it is mounted beside them, one of
+    version 2 without any."""
+    if (CGROUPS / "cgroup.procs").exists():
+        return [CGROUPS]
+    # Controllers that share a hierarchy have links to it.
+    return sorted({processes.parent.resolve() for processes in CGROUPS.glob("*/cgroup.procs")})
+
+
 def _child(process_id: int) -> int:
     return int(Path(f"/proc/{process_id}/task/{process_id}/children").read_text())
-
-
-def _hierarchies() -> list[Path]:
-    if (CGROUPS / "cgroup.controllers").exists():
-        return [CGROUPS]
-    return [folder for folder in sorted(CGROUPS.iterdir()) if (folder / "tasks").exists()]
 
 
 if __name__ == "__main__":

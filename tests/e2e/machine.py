@@ -28,7 +28,7 @@ class Machine:
         self.programs = programs
         self.logs = logs
         # Short, because the paths of sockets are limited to 107 bytes.
-        self.run = Path(tempfile.gettempdir(), f"npu-e2e-{uuid.uuid4().hex[:8]}")
+        self.run = Path(tempfile.gettempdir(), f"{keeper.PREFIX}{uuid.uuid4().hex[:8]}")
         self.name = self.run.name
         self.containerd_socket = self.run / "containerd.sock"
         self._first_process = 0

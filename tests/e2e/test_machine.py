@@ -11,15 +11,25 @@ import pytest
 from tests.e2e import keeper
 from tests.scenarios.eventually import eventually
 
-_TEST = """
+_TESTS = """
 import asyncio, sys
 from pathlib import Path
+from tests.e2e.api_server import ApiServer
 from tests.e2e.machine import Machine
+from tests.e2e.node import RealNode
+from tests.scenarios.node import pod
 
 async def main():
-    async with Machine(Path(sys.argv[1]), Path(sys.argv[2])) as machine:
-        print(machine.run, flush=True)
-        await asyncio.Event().wait()
+    api_server = ApiServer()
+    try:
+        async with Machine(Path(sys.argv[1]), Path(sys.argv[2])) as machine:
+            node = RealNode(machine, api_server)
+            await node.start_kubelet()
+            await node.run_pod(pod("one"))
+            print(machine.run, flush=True)
+            await asyncio.Event().wait()
+    finally:
+        api_server.close()
 
 asyncio.run(main())
 """
@@ -28,7 +38,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 async def test_nothing_is_left_of_a_machine_when_its_tests_end_by(number: signal.Signals, programs: Path, tmp_path: Path) -> None:
     tests = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _TEST, programs, tmp_path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *(sys.executable, "-c", _TESTS, programs, tmp_path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     assert tests.stdout
     with anyio.fail_after(30):
@@ -41,15 +51,16 @@ async def test_nothing_is_left_of_a_machine_when_its_tests_end_by(number: signal
     await eventually(lambda: _processes(str(run)), lambda left: not left)
     assert not run.exists()
     assert not _cgroups(run.name)
+    assert not Path("/var/lib/kubelet", run.name).exists()
     assert str(run) not in Path("/proc/mounts").read_text()
 
 
 def _cgroups(name: str) -> list[Path]:
-    return list(keeper.CGROUPS.glob(f"**/{name}"))
+    return [hierarchy / name for hierarchy in keeper.hierarchies() if (hierarchy / name).exists()]
 
 
 async def _processes(text: str) -> list[str]:
-    """Return the processes that have `text` in their command line, the keeper and containerd among them."""
+    """Return the processes that have `text` in their command line: the keeper, containerd, its shims and kubelet."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
