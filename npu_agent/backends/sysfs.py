@@ -16,8 +16,8 @@ from npu_agent.backends.sysfs_options import families_of
 from npu_agent.backends.sysfs_view import Entry, HostView, PciFunction, Sighting
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount, Reading
 
-SCAN_PATIENCE_S = 0.25
-"""How long a scan waits for cards that it has not read yet. One that needs longer is found by a later scan and delays no other."""
+SCAN_PATIENCE_S = 1.0
+"""How long a scan waits for cards that it has not read yet. It waits once: one that needs longer is found by a later scan."""
 
 HEALTHY = Reading(healthy=True)
 

@@ -1,14 +1,14 @@
 """Cards whose reads do not come back: what is said of them, and that nobody waits for them."""
 
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from npu_agent.backends.sysfs import SCAN_PATIENCE_S, SysfsBackend
+from npu_agent.backends import sysfs
+from npu_agent.backends.sysfs import SysfsBackend
 from npu_agent.core.accelerator import Accelerator, Reading
 from tests.host_tree import HostTree
 
@@ -45,7 +45,7 @@ async def test_a_card_that_hangs_is_unhealthy_and_delays_no_other(tree: HostTree
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(backend.probe, accelerators[3])
-            with anyio.fail_after(1):
+            with anyio.fail_after(10):
                 answers = await readings(backend, accelerators[:3] + accelerators[4:])
             tasks.cancel_scope.cancel()
         assert len(answers) == 7
@@ -96,19 +96,19 @@ async def test_asking_often_starts_no_threads(tree: HostTree, backend: SysfsBack
 @pytest.mark.parametrize(
     ("attribute", "id"), [("device_uuid", "0000-27-00.0"), ("platform_type", "0000-27-00.0"), ("busname", "rngd-npu0")]
 )
-async def test_a_card_that_hangs_when_it_is_found_hides_no_other(tree: HostTree, backend: SysfsBackend, attribute: str, id: str) -> None:
+async def test_a_card_that_hangs_when_it_is_found_hides_no_other(
+    tree: HostTree, backend: SysfsBackend, monkeypatch: pytest.MonkeyPatch, attribute: str, id: str
+) -> None:
     card, other = tree.rngd(0), tree.rngd(1)
     tree.hang(card, attribute)
     try:
-        began = time.monotonic()
         found = {accelerator.id: accelerator for accelerator in await backend.scan()}
-        assert time.monotonic() - began < SCAN_PATIENCE_S + 1
         assert found[other.uuid].unusable == ""
         assert found[id].unusable.startswith("/sys/class/rngd_mgmt/rngd!npu0mgmt has not answered yet")
         assert not (await backend.probe(found[id])).healthy
-        began = time.monotonic()
-        await backend.scan()
-        assert time.monotonic() - began < SCAN_PATIENCE_S
+        monkeypatch.setattr(sysfs, "SCAN_PATIENCE_S", 30.0)
+        with anyio.fail_after(10):  # it is known to hang by now, and no scan waits for it again
+            await backend.scan()
     finally:
         tree.release(card, attribute, {"device_uuid": card.uuid, "platform_type": "FuriosaAI", "busname": card.bdf}[attribute])
     with anyio.fail_after(5):
