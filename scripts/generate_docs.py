@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Writes what docs/ says of the code out of the code: the parts between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+Without an argument it refreshes docs/ in place; with a folder it writes the fresh pages there, to be compared.
+"""
+
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from npu_agent import config
+from npu_agent.backends import fake_cards, sysfs_options
+from npu_agent.backends.fake import COMMANDS as FAKE_COMMANDS
+from npu_agent.cli import app, listing
+from npu_agent.document import dump
+from npu_agent.fields import expectation
+
+DOCS = Path(__file__).parent.parent / "docs"
+WIDTH = 110
+
+
+def main(target: Path) -> None:
+    """Write the fresh pages into `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text()
+        if "<!-- begin " in text:
+            (target / page.name).write_text(re.sub(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", _fresh, text, flags=re.DOTALL))
+
+
+def _fresh(region: re.Match[str]) -> str:
+    return f"{region[1]}{PARTS[region[2]]().strip()}\n{region[3]}"
+
+
+def commands() -> str:
+    """The help of every command, each below its name."""
+    return "\n\n".join(f"### `{name}`\n\n```text\n{text}\n```" for name, text in _helps(typer.main.get_command(app), "npu-agent"))
+
+
+def _helps(command: Any, name: str) -> Iterator[tuple[str, str]]:
+    context = command.make_context(name, [], resilient_parsing=True, terminal_width=WIDTH)
+    if name != "npu-agent":
+        yield name, command.get_help(context).rstrip()
+    if isinstance(command, typer.core.TyperGroup):
+        for child in command.list_commands(context):
+            yield from _helps(command.get_command(context, child), f"{name} {child}")
+
+
+def fields_of(*structs: type[msgspec.Struct], names: tuple[str, ...] = ()) -> Callable[[], str]:
+    """Return what writes a table of the fields of each struct, below the sentence that says what it is."""
+
+    def write() -> str:
+        return "\n\n".join(_table(struct, name) for struct, name in zip(structs, names or ("",) * len(structs), strict=True))
+
+    return write
+
+
+def _table(struct: type[msgspec.Struct], name: str) -> str:
+    rows = [
+        f"| `{field.encode_name}` | {_description(field.type)} | {expectation(field.type)} | {_default(field)} |"
+        for field in msgspec.structs.fields(struct)
+    ]
+    about = (struct.__doc__ or "").strip()
+    return "\n".join(
+        [
+            f"`{name}`: {about[0].lower()}{about[1:]}" if name else about,
+            "",
+            "| field | what it is | values | default |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def shape_of(*structs: type[msgspec.Struct]) -> Callable[[], str]:
+    """Return what writes a table of the fields of each struct that is output and so has no defaults."""
+
+    def write() -> str:
+        return "\n\n".join(
+            "\n".join(
+                [
+                    f"`{struct.__name__.removesuffix('Shown').lower()}`: {(struct.__doc__ or '').strip()}",
+                    "",
+                    "| field | values | what it is |",
+                    "|---|---|---|",
+                    *(
+                        f"| `{field.name}` | {expectation(field.type)}{_nullable(field.type)} | {_description(field.type)} |"
+                        for field in msgspec.structs.fields(struct)
+                    ),
+                ]
+            )
+            for struct in structs
+        )
+
+    return write
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (types.UnionType, typing.Union)
+
+
+def _description(kind: Any) -> str:
+    for option in typing.get_args(kind) if _is_union(kind) else (kind,):
+        if typing.get_origin(option) is typing.Annotated:
+            for extra in typing.get_args(option)[1:]:
+                if isinstance(extra, msgspec.Meta) and extra.description:
+                    return extra.description
+            return _description(typing.get_args(option)[0])
+    return ""
+
+
+def _nullable(kind: Any) -> str:
+    return " or null" if _is_union(kind) and types.NoneType in typing.get_args(kind) else ""
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "must be there"
+    default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if default is None or default in ("", [], {}) or isinstance(default, msgspec.Struct):
+        return ""
+    return f"`{json.dumps(default)}`"
+
+
+def fake_commands() -> str:
+    """What can happen to a fake card."""
+    rows = [f"| `npu-agent fake {name} {command.arguments}` | {command.carry_out.__doc__} |" for name, command in FAKE_COMMANDS.items()]
+    return "\n".join(["| command | what happens |", "|---|---|", *rows])
+
+
+def defaults() -> str:
+    """The default configuration as YAML."""
+    return f"```yaml\n{dump(config.to_data(config.DEFAULT))}```"
+
+
+WRONG = """\
+resources:
+  - name: npu
+    select: {familes: rngd}
+    replicas: 0
+probe_interval_s: often
+"""
+
+
+def mistakes() -> str:
+    """A wrong configuration and what is said of it."""
+    try:
+        config.parse(WRONG, "agent.yaml")
+    except config.ConfigurationError as error:
+        return f"```yaml\n{WRONG}```\n\n```console\n$ npu-agent config check agent.yaml\nnpu-agent: {error}\n```"
+    raise AssertionError("the wrong configuration is right")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "configuration": fields_of(config.ConfigurationFields),
+    "resources": fields_of(config.ResourceFields),
+    "selectors": fields_of(config.SelectorFields),
+    "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
+    "fake-commands": fake_commands,
+    "sysfs": fields_of(sysfs_options.Options, names=("sysfs",)),
+    "defaults": defaults,
+    "mistakes": mistakes,
+    "listing": shape_of(
+        listing.Listing,
+        listing.ResourceShown,
+        listing.RegistrationShown,
+        listing.AcceleratorShown,
+        listing.DeviceShown,
+        listing.HolderShown,
+    ),
+}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)

@@ -1,0 +1,24 @@
+"""The examples of docs/configuration.md: each is a configuration that the agent takes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from npu_agent.config import DEFAULT, parse
+from npu_agent.configured import make_backends
+
+PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+WRONG = re.search(r"<!-- begin mistakes -->.*?<!-- end mistakes -->", PAGE, re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE.replace(WRONG[0] if WRONG else "", ""), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_is_a_configuration_that_the_agent_takes(text: str) -> None:
+    configuration = parse(text, "docs/configuration.md")
+    assert list(make_backends(configuration, Path("/"))) == list(configuration.backends)
+
+
+def test_the_defaults_are_those_that_the_page_ends_with() -> None:
+    assert len(EXAMPLES) == 3
+    assert parse(EXAMPLES[-1], "docs/configuration.md") == DEFAULT
