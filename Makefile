@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
 
-.PHONY: help demo test check e2e bench protos lock clean
+.PHONY: help demo test check e2e kubelets soak bench protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -21,6 +21,12 @@ check: $(READY) ## Lint, types, layers, and that generated files are fresh
 e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
 	@$(BIN)/python -m tests.e2e.programs
 	$(BIN)/pytest -q -m e2e tests/e2e
+
+kubelets: $(READY) ## Run the scenarios on kubelet's own device manager, all versions or VERSIONS="1.28.15 1.36.3" (root; builds them once)
+	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/pytest -q -m kubelets tests/kubelets
+
+soak: $(READY) ## Restart, cut and break the same kubelets and the agent for some minutes (root; VERSIONS as above)
+	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/python -m tests.kubelets.soak
 
 bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 	$(BIN)/python -m benchmarks

@@ -30,7 +30,6 @@ class KubeletNode(Node):
         self.reports_device_health = self.is_at_least("1.36")
         self._program = program
         self._manager: DeviceManager | None = None
-        self._runs = False
         self._pods: dict[str, dict[str, Any]] = {}
         for path in (self.kubelet_dir, self.work):
             path.mkdir()
@@ -55,29 +54,27 @@ class KubeletNode(Node):
         return list(argv)
 
     async def start_kubelet(self) -> None:
-        if self._manager is None:
-            manager = DeviceManager(self._program, self.kubelet_dir, self.log)
-            self._manager = await manager.__aenter__()
+        assert self._manager is None, "kubelet is running"
+        manager = DeviceManager(self._program, self.kubelet_dir, self.log)
+        self._manager = await manager.__aenter__()
         pods = list(self._pods.values())
-        rejected = await self._manager.do("start", Pods=pods, NumaNodes=list(self.numa_nodes), Affinity=list(self.affinity))
-        self._runs = True
+        rejected = await self.ask("start", Pods=pods, NumaNodes=list(self.numa_nodes), Affinity=list(self.affinity))
         # A pod that is rejected when kubelet comes back has failed for good.
         self._pods = {name: pod for name, pod in self._pods.items() if pod["UID"] not in rejected}
 
     async def stop_kubelet(self) -> None:
-        """End the manager by its own `Stop`: connections are closed in order, and the socket is removed."""
+        """End it with the manager's own `Stop`: connections are closed in order, and the socket is removed."""
         await self.ask("stop")
-        self._runs = False
+        await self.kill_kubelet()
 
     async def kill_kubelet(self) -> None:
         """Kill the process: connections break, and the socket stays."""
-        self._runs = False
         manager, self._manager = self._manager, None
         if manager is not None:
             await manager.__aexit__(None, None, None)
 
     async def quantity(self, resource: str) -> Quantity | None:
-        seen = (await self.ask("quantities")).get(resource) if self._runs else None
+        seen = (await self.ask("quantities")).get(resource) if self._manager else None
         return None if seen is None else Quantity(*seen)
 
     async def run_pod(self, pod: Pod) -> None:
@@ -89,7 +86,7 @@ class KubeletNode(Node):
 
     async def delete_pod(self, name: str) -> None:
         pod = self._pods.pop(name)
-        if self._runs:
+        if self._manager:
             await self.ask("delete", UID=pod["UID"])
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
@@ -123,6 +120,12 @@ class KubeletNode(Node):
     async def cut_streams(self) -> None:
         for resource in await self.ask("quantities"):
             await self.ask("cut", Resource=resource)
+
+    async def shows(self, resource: str, quantity: Quantity, *, within_s: float) -> float:
+        """Return the seconds after kubelet's last start or cut at which it has this. Raises ManagerFailed if it takes longer from now."""
+        wanted = [quantity.capacity, quantity.allocatable]
+        seconds: float = await self.ask("await", Resource=resource, Wanted=wanted, WithinS=within_s)
+        return seconds
 
     async def hints(self, resource: str) -> list[tuple[tuple[int, ...], bool]]:
         """Return the sets of NUMA nodes that one more device could come from, each with whether it is preferred."""

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
@@ -37,6 +38,8 @@ type Request struct {
 	Affinity  []int  // start: the nodes that the topology manager wants for every container, if any
 	UID       string // of a pod
 	Resource  string
+	Wanted    [2]int64 // await: capacity and allocatable
+	WithinS   float64
 }
 
 // Answer has the result of the command, or why there is none.
@@ -53,6 +56,7 @@ type Rejection struct{ Reason, Message string }
 type Kubelet struct {
 	manager      *devicemanager.ManagerImpl
 	podResources *grpc.Server
+	eventAt      time.Time // of the last start or cut
 
 	admission sync.Mutex // kubelet admits one pod at a time
 	ready     atomic.Bool
@@ -99,6 +103,8 @@ func (k *Kubelet) do(request Request) (any, error) {
 		return nil, failure(call(k.manager.Stop))
 	case "quantities":
 		return k.quantities(), nil
+	case "await":
+		return k.await(request)
 	case "admit":
 		return k.admit(request.Pods[0]), nil
 	case "delete":
@@ -151,6 +157,7 @@ func (k *Kubelet) start(request Request) (any, error) {
 	if err := failure(call(k.manager.Start, k.activePods, k, containers, running)); err != nil {
 		return nil, err
 	}
+	k.eventAt = time.Now()
 	rejected := map[string]*Rejection{}
 	for _, pod := range request.Pods {
 		if rejection := k.admit(pod); rejection != nil {
@@ -229,6 +236,18 @@ func (k *Kubelet) quantities() map[string][2]int64 {
 	return quantities
 }
 
+// await returns how many seconds after the last start or cut a resource has the quantities that are wanted.
+func (k *Kubelet) await(request Request) (any, error) {
+	for began := time.Now(); ; time.Sleep(200 * time.Microsecond) {
+		if k.quantities()[request.Resource] == request.Wanted {
+			return time.Since(k.eventAt).Seconds(), nil
+		}
+		if time.Since(began).Seconds() > request.WithinS {
+			return nil, fmt.Errorf("after %v s kubelet has %v instead of %v", request.WithinS, k.quantities(), request.Wanted)
+		}
+	}
+}
+
 // options are what the runtime is told of each container's devices.
 func (k *Kubelet) options(uid string) (any, error) {
 	pod, err := k.pod(uid)
@@ -275,6 +294,7 @@ func (k *Kubelet) hints(name string) any {
 // cut closes the connections to the plugins of a resource while both sockets stay, by the call with which kubelet forgets a plugin.
 func (k *Kubelet) cut(name string) error {
 	paths, err := filepath.Glob(pluginapi.DevicePluginPath + "*")
+	k.eventAt = time.Now()
 	for _, path := range paths {
 		call(k.manager.GetWatcherHandler().DeRegisterPlugin, name, path)
 	}
