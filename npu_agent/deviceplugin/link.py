@@ -149,20 +149,31 @@ class KubeletLink:
             log.info("%s: registered with kubelet as %s (%d devices)", self.resource, endpoint, len(self._pool.value.devices))
 
     async def _call_register(self, connection: KubeletConnection, endpoint: str) -> None:
-        refusal: Exception | None = None
+        """Register, and see to what can happen while kubelet takes its time. Raises KubeletUnreachable and RegistrationRefused."""
+        refusal: Exception | None = KubeletUnreachable("kubelet was replaced by another one before it answered")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_socket)
-            try:
-                await connection.register(self.resource, endpoint, pre_start=self._host.wants_pre_start)
-            except (KubeletUnreachable, RegistrationRefused) as error:
-                refusal = error  # raised in here it would come out as one of a group
+
+            async def register() -> None:
+                nonlocal refusal
+                try:
+                    await connection.register(self.resource, endpoint, pre_start=self._host.wants_pre_start)
+                    refusal = None
+                except (KubeletUnreachable, RegistrationRefused) as error:
+                    refusal = error  # raised in here it would come out as one of a group
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(register)
+            await self._stand_by()
             tasks.cancel_scope.cancel()
         if refusal is not None:
             raise refusal
 
-    async def _keep_socket(self) -> None:
-        """Make our socket again if it is removed before kubelet has dialled it: kubelet would try for ten seconds, and refuse us."""
-        while True:
+    async def _stand_by(self) -> None:
+        """Return when another kubelet has taken the place of the one that is being called: no answer of the old one matters then.
+
+        Meanwhile our socket is made again if it is removed before kubelet has dialled it: kubelet would try for ten seconds.
+        """
+        while _identity(self._folder / "kubelet.sock") in (self._attempted, None):
             self._rung = anyio.Event()
             if self._socket is not None and not self._socket.is_there():
                 await self._restore()
