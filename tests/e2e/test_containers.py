@@ -30,10 +30,12 @@ async def own_device(node: RealNode, pod_name: str) -> tuple[str, int]:
     return f"/dev/fake/{Path(path).name}", Path(path).stat().st_rdev
 
 
-async def test_a_pod_opens_its_own_card_and_is_refused_another(node: RealNode) -> None:
+async def test_a_pod_sees_and_opens_its_own_card_and_is_refused_another(node: RealNode) -> None:
+    """Kubelet's own case 2."""
     async with two_cards(node):
         await node.run_pod(pod("one", npu=1))
         path, device = await own_device(node, "one")
+        assert await node.run_in_pod("one", "ls", "/dev/fake") == (0, f"{Path(path).name}\n")
         (other,) = set(harmless_devices()[:2]) - {device}
         assert await open_in_pod(node, "one", path) == ""
         await make_node_in_pod(node, "one", "/stolen", other)
@@ -47,6 +49,21 @@ async def test_a_pod_without_a_card_sees_none_and_is_refused_all(node: RealNode)
         for number, device in enumerate(harmless_devices()[:2]):
             await make_node_in_pod(node, "none", f"/stolen{number}", device)
             assert "Operation not permitted" in await open_in_pod(node, "none", f"/stolen{number}")
+
+
+async def test_a_pod_keeps_its_card_over_restarts_of_its_container_and_of_kubelet(node: RealNode) -> None:
+    """Kubelet's own cases 3 and 5."""
+    async with two_cards(node):
+        await node.run_pod(pod("one", npu=1))
+        before, (path, _) = await held(node, "one"), await own_device(node, "one")
+        await node.restart_containers("one")
+        assert await held(node, "one") == before
+        assert await open_in_pod(node, "one", path) == ""
+        await node.stop_kubelet()
+        await node.start_kubelet()
+        await node.restart_containers("one")
+        assert await held(node, "one") == before
+        assert await open_in_pod(node, "one", path) == ""
 
 
 @pytest.mark.parametrize("fault", ["kubelet killed", "agent killed", "agent stopped", "agent upgraded"])
