@@ -1,6 +1,7 @@
 """What docs/backends.md shows is run here as it stands there."""
 
 import re
+import sys
 import tomllib
 import typing
 from collections.abc import Iterator
@@ -96,17 +97,19 @@ def test_every_option_is_explained() -> None:
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package of the document, as pip would put it on the path."""
     site = tmp_path / "site"
-    metadata = site / "acme_npu-1.0.dist-info"
+    metadata = site / "acme_accelerators-1.0.dist-info"
     metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-npu\nVersion: 1.0\n")
-    (site / "acme_npu.py").write_text(block("python", '"""Acme accelerators'))
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-accelerators\nVersion: 1.0\n")
+    (site / "acme_accelerators.py").write_text(block("python", '"""Acme accelerators'))
     entry_points = tomllib.loads(block("toml", "[project.entry-points"))["project"]["entry-points"]
     lines = [line for group, points in entry_points.items() for line in (f"[{group}]", *(f"{name} = {at}" for name, at in points.items()))]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(site)
+    yield
+    sys.modules.pop("acme_accelerators", None)
 
 
 @pytest.mark.usefixtures("installed")
