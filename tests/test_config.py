@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npu_agent.config import DEFAULT, Configuration, ConfigurationError, load, parse, partition_mistakes, to_data
@@ -163,6 +163,7 @@ CONFIGURATIONS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(CONFIGURATIONS)
 def test_what_config_show_prints_is_read_back_as_the_same_configuration(configuration: Configuration) -> None:
     assert parse(dump(to_data(configuration)), "shown.yaml") == configuration

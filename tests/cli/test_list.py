@@ -13,6 +13,7 @@ import pytest
 from npu_agent.document import parse
 from tests.cli.conftest import RunningAgent
 from tests.cli.running import PROGRAM, environment, npu_agent
+from tests.host_tree import HostTree
 
 
 def columns(table: str) -> list[dict[str, str]]:
@@ -125,6 +126,21 @@ def test_json_and_yaml_say_the_same_with_every_field_there(configuration: Path, 
     assert (listing["schema"], listing["source"], listing["problems"]) == (1, "scan", [])
 
 
+def test_the_cards_of_a_host_are_listed_without_any_configuration(tmp_path: Path) -> None:
+    tree = HostTree(tmp_path / "host")
+    rngd, warboy, unbound = tree.rngd(index=0, numa_node=1), tree.warboy(index=0, numa_node=-1), tree.unbound("rngd", bdf="0000:c7:00.0")
+    listing = json.loads(npu_agent("list", "-o", "json", "--host-root", tree.root, "--runtime-dir", tmp_path).stdout)
+    found = {card["pci_address"]: card for card in listing["accelerators"]}
+    assert {address: (card["family"], card["name"], card["state"], card["numa_node"], card["uuid"]) for address, card in found.items()} == {
+        rngd.bdf: ("rngd", "npu0", "healthy", 1, rngd.uuid),
+        warboy.bdf: ("warboy", "npu0", "healthy", None, warboy.uuid),
+        unbound.bdf: ("rngd", None, "unusable", 0, None),
+    }
+    assert set(found[warboy.bdf]["device_nodes"]) <= set(warboy.nodes)
+    assert unbound.bdf in found[unbound.bdf]["reason"]
+    assert [(resource["name"], resource["healthy"]) for resource in listing["resources"]] == [("furiosa.ai/npu", 2)]
+
+
 def test_a_host_without_accelerators_is_no_failure(tmp_path: Path) -> None:
     listed = npu_agent("list", "--runtime-dir", tmp_path, "--host-root", tmp_path)
     assert listed.returncode == 0
@@ -153,6 +169,18 @@ def _on_terminal(argv: list[str], **variables: str) -> bytes:
             return shown
     finally:
         os.close(ours)
+
+
+def test_a_watch_without_an_agent_finds_the_one_that_starts(configuration: Path, tmp_path: Path) -> None:
+    folders = ["-c", str(configuration), "--runtime-dir", str(tmp_path / "run"), "--kubelet-dir", str(tmp_path)]
+    argv = [PROGRAM, "list", "--watch", "-o", "json", *folders]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as watch:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline())["source"] == "scan"
+        with subprocess.Popen([PROGRAM, "serve", *folders], stderr=subprocess.DEVNULL, env=environment()) as agent:
+            assert json.loads(watch.stdout.readline())["source"] == "agent"
+            agent.kill()
+        watch.kill()
 
 
 def test_an_interrupted_watch_ends_quietly_with_130(agent: RunningAgent) -> None:
