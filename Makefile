@@ -23,6 +23,7 @@ e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; build
 	$(BIN)/pytest -q -m e2e tests/e2e
 
 kubelets: $(READY) ## Run the scenarios on kubelet's own device manager, all versions or VERSIONS="1.28.15 1.36.3" (root; builds them once)
+	@$(BIN)/python -m tests.kubelets.build $(VERSIONS)
 	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/pytest -q -m kubelets tests/kubelets
 
 soak: $(READY) ## Restart, cut and break the same kubelets and the agent for some minutes (root; VERSIONS as above)

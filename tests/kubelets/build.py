@@ -17,9 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.scenarios.versions import as_numbers
+
 DRIVER = Path(__file__).parent / "driver"
 VERSIONS = Path(__file__).parent / "versions"
-# Built with a name of the same length each time and without paths, so that the same files give the same program.
 _BUILD = ("go", "build", "-trimpath", "-ldflags", "-s -w")
 
 
@@ -39,10 +40,6 @@ def wanted_versions(text: str) -> list[str]:
     if unknown:
         raise CannotPrepare(f"there is no kubelet {' '.join(unknown)} in {VERSIONS}: it has {' '.join(known)}")
     return sorted(set(text.split()), key=as_numbers) or known
-
-
-def as_numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 @functools.cache

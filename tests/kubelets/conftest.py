@@ -13,6 +13,7 @@ import pytest
 from tests.kubelets import build
 from tests.kubelets.node import KubeletNode
 from tests.scenarios import pod_status, sidecars
+from tests.scenarios.versions import as_numbers
 
 _SINCE = {sidecars.__name__: "1.29", pod_status.__name__: "1.36"}
 """Scenarios of what older kubelets do not have."""
@@ -31,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_offered(item: pytest.Function) -> bool:
     version = _version(item)
-    return version is None or build.as_numbers(version) >= build.as_numbers(_SINCE.get(item.function.__module__, "0"))
+    return version is None or as_numbers(version) >= as_numbers(_SINCE.get(item.function.__module__, "0"))
 
 
 def _version(item: pytest.Function) -> str | None:
@@ -45,10 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         versions = build.wanted_versions(os.environ.get("KUBELET_VERSIONS", ""))
     except build.CannotPrepare as problem:
         pytest.exit(f"kubelets: {problem}", returncode=1)
-    since = _SINCE.get(metafunc.function.__module__, "0")
-    metafunc.parametrize(
-        "version", [version for version in versions if build.as_numbers(version) >= build.as_numbers(since)], scope="session"
-    )
+    metafunc.parametrize("version", versions, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +76,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    versions = sorted({version for outcomes in _results.values() for version in outcomes}, key=build.as_numbers)
+    versions = sorted({version for outcomes in _results.values() for version in outcomes}, key=as_numbers)
     if not versions:
         return
     terminalreporter.section("kubelets")

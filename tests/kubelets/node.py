@@ -8,9 +8,9 @@ from typing import Any
 from grpclib.client import Channel
 
 from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
-from tests.kubelets.build import as_numbers
 from tests.kubelets.manager import DeviceManager
 from tests.scenarios.node import Node, Pod, PodRejected, Quantity
+from tests.scenarios.versions import since
 
 
 class KubeletNode(Node):
@@ -27,7 +27,7 @@ class KubeletNode(Node):
         self.log = folder / "kubelet.log"
         self.numa_nodes: Sequence[int] = (0, 1)
         self.affinity: Sequence[int] = ()
-        self.reports_device_health = self.is_at_least("1.36")
+        self.reports_device_health = since(self, "1.36")
         self._program = program
         self._manager: DeviceManager | None = None
         self._pods: dict[str, dict[str, Any]] = {}
@@ -40,10 +40,6 @@ class KubeletNode(Node):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.kill_kubelet()
-
-    def is_at_least(self, version: str) -> bool:
-        """Whether this kubelet is of that version or newer."""
-        return as_numbers(self.version) >= as_numbers(version)
 
     @property
     def plugin_dir(self) -> Path:
