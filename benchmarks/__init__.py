@@ -1,0 +1,1 @@
+"""What the agent costs and how quick it is, measured on the real process: `make bench`."""

@@ -1,0 +1,35 @@
+"""Measure everything, print a table, and write build/bench.json; the exit status says whether every target is met."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from benchmarks import devices, link, standing
+from benchmarks.figure import Figure, table, write
+
+RESULT = Path("build/bench.json")
+
+
+async def measure(themes: list[str]) -> list[Figure]:
+    """Return the figures of the themes named, or of all."""
+    figures = []
+    for theme in (link, devices, standing):
+        name = theme.__name__.rpartition(".")[2]
+        if not themes or name in themes:
+            print(f"measuring: {theme.__doc__}", file=sys.stderr, flush=True)
+            figures += [figure async for figure in theme.measure()]
+    return figures
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    figures = asyncio.run(measure(sys.argv[1:]))
+    write(figures, RESULT)
+    print(table(figures))
+    print(f"Load when it ended: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors. Written to {RESULT}.")
+    sys.exit(not all(figure.is_met for figure in figures))
+
+
+if __name__ == "__main__":
+    main()

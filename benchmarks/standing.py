@@ -1,0 +1,71 @@
+"""What the agent takes while it stands there: memory after an hour of probes, and the processor."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from asyncinotify import Inotify, Mask
+
+from benchmarks.agent import SYSFS, running_agent, site
+from benchmarks.figure import Figure
+from benchmarks.floors import bare
+from benchmarks.kubelet import running_kubelet
+
+CARDS = 8
+HOUR_OF_PROBES = 3600 * CARDS
+GROWTH_PROBES = 10_000
+WARM_PROBES = 2_000
+IDLE_S = 30.0
+SETTLE_S = 3.0
+
+QUICK_PROBES = {"probe_interval_s": 0.01}
+
+
+async def measure() -> AsyncIterator[Figure]:
+    """Yield the figures of this theme."""
+    async with site(CARDS) as where, running_kubelet(where.device_plugins) as kubelet:
+        files = [str(where.tree.path(card, "device_state")) for card in where.cards]
+        async with running_agent(where, SYSFS) as agent:
+            await kubelet.list_with(healthy=CARDS)
+            floor = await bare("idle", *files)
+            await asyncio.sleep(SETTLE_S)
+            before, floor_before = cpu_s(agent.pid), cpu_s(floor.pid)
+            await asyncio.sleep(IDLE_S)
+            percent, floor_percent = ((cpu_s(pid) - then) / IDLE_S * 100 for pid, then in ((agent.pid, before), (floor.pid, floor_before)))
+            floor_mib = rss_mib(floor.pid)
+            floor.kill()
+            await floor.wait()
+        yield Figure("idle_cpu_percent", percent, 0.2, floor_percent, "Python reading the same files once a second", 1)
+        async with running_agent(where, QUICK_PROBES) as agent:
+            await kubelet.list_with(healthy=CARDS)
+            await probes(Path(files[0]), WARM_PROBES // CARDS)
+            warm = rss_mib(agent.pid)
+            await probes(Path(files[0]), GROWTH_PROBES // CARDS)
+            grown = rss_mib(agent.pid)
+            await probes(Path(files[0]), (HOUR_OF_PROBES - WARM_PROBES - GROWTH_PROBES) // CARDS)
+            yield Figure("rss_mib", rss_mib(agent.pid), 40, floor_mib, "Python with the same libraries", HOUR_OF_PROBES)
+        yield Figure("rss_growth_of_10000_probes_mib", max(0.0, grown - warm), 0.5, 0.0, "none", GROWTH_PROBES)
+
+
+async def probes(attribute: Path, count: int) -> None:
+    """Return when the agent has read the attribute of a card so many times more."""
+    with Inotify() as inotify:
+        inotify.add_watch(attribute, Mask.OPEN | Mask.CLOSE_NOWRITE)
+        async with asyncio.timeout(600):
+            async for event in inotify:
+                count -= bool(event.mask & Mask.OPEN)
+                if count <= 0:
+                    return
+
+
+def cpu_s(pid: int) -> float:
+    """Return the seconds of processor time that the process has had, all threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int) -> float:
+    """Return what the process has of the memory, shared libraries included."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
