@@ -1,6 +1,8 @@
 """Accelerators as sysfs shows them: an interpreter of family descriptions (`family`), which are data and not code."""
 
+import contextlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +11,7 @@ import anyio
 
 from npu_agent.backends.base import Backend
 from npu_agent.backends.bounded import Readers, ReadHangs
+from npu_agent.backends.errors import BackendError
 from npu_agent.backends.family import HealthRule, Node, fill, matcher
 from npu_agent.backends.host_files import read_text
 from npu_agent.backends.sysfs_discovery import BACKEND, NOTICE, Card, cards
@@ -37,27 +40,27 @@ class SysfsBackend(Backend):
         self._readers = Readers()
         self._functions: tuple[PciFunction, ...] = ()
         self._entries: dict[Sighting, Entry] = {}
+        self._settled: set[Sighting] = set()
+        """Entries that need not be read again: they said the same twice."""
         self._cards: dict[str, Card] = {}
         self._contested: set[str] = set()
         self._told: set[str] = set()
-        self._waiting = False
-        """Whether an entry had not been read when the cards were made: its read may come back between two scans."""
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._readers.close()
 
     async def scan(self) -> Sequence[Accelerator]:
         functions, sightings = await self._readers.read("/sys", self._view.look, timeout_s=self.probe_timeout_s)
-        entries = {sighting: self._entries.get(sighting) or Entry(sighting, self._families[sighting.family]) for sighting in sightings}
-        unread = [entry for entry in entries.values() if not entry.complete]
-        if unread:
+        unsettled = [sighting for sighting in sightings if sighting not in self._settled]
+        if unsettled:
             async with anyio.create_task_group() as tasks:
-                for entry in unread:
-                    tasks.start_soon(self._read, entry)
-        if self._waiting or unread or functions != self._functions or entries.keys() != self._entries.keys():
-            self._functions, self._entries = functions, entries
-            self._waiting = not all(entry.complete for entry in unread)
-            found = cards(list(entries.values()), functions, self._families, self._contested)
+                for sighting in unsettled:
+                    tasks.start_soon(self._identify, sighting)
+        if unsettled or functions != self._functions or len(sightings) != len(self._entries):
+            self._functions = functions
+            self._entries = {sighting: self._entries[sighting] for sighting in sightings}
+            self._settled.intersection_update(sightings)
+            found = cards(list(self._entries.values()), functions, self._families, self._contested)
             self._cards = {card.accelerator.id: card for card in found}
             self._tell()
         return [card.accelerator for card in self._cards.values()]
@@ -95,6 +98,8 @@ class SysfsBackend(Backend):
             "uuid": accelerator.uuid,
         }
         chosen = next((parts[partition] for parts in family.partitions.values() if partition in parts), None)
+        if partition and chosen is None:
+            raise BackendError(f"{accelerator.family} has no part {partition!r}")
         return ContainerEdits(
             tuple(made for node in family.nodes for made in _device_nodes(node, index, chosen)),
             tuple(
@@ -107,12 +112,23 @@ class SysfsBackend(Backend):
     def partition_names(self, accelerator: Accelerator, kind: str) -> Sequence[str]:
         return tuple(self._families[accelerator.family].partitions.get(kind, ()))
 
-    async def _read(self, entry: Entry) -> None:
-        prefix = self._view.prefix
-        try:
-            await self._readers.read(_key(entry.sighting), lambda: entry.read(prefix), timeout_s=SCAN_PATIENCE_S)
-        except ReadHangs:
-            return  # it stays incomplete, which makes it a card that containers cannot be given, and is looked at again in the next scan
+    async def _identify(self, sighting: Sighting) -> None:
+        """Read what the entry says of its card.
+
+        A driver adds the files of an entry one after another, so a first read can see half of them and is believed for good only
+        when the next scan's says the same.
+        """
+        known = self._entries.get(sighting)
+        entry = Entry(sighting, self._families[sighting.family]) if known is None or known.complete else known
+        with contextlib.suppress(ReadHangs):  # it is incomplete then, which makes it a card that containers cannot be given
+            prefix = self._view.prefix
+            await self._readers.read(_key(sighting), lambda: entry.read(prefix), timeout_s=SCAN_PATIENCE_S)
+        if known is not None and entry is not known:
+            if entry == known:
+                self._settled.add(sighting)
+            if not entry.complete:
+                return
+        self._entries[sighting] = entry
 
     def _tell(self) -> None:
         """Log what there is to say of cards, each thing once for as long as it lasts."""
@@ -132,9 +148,23 @@ class SysfsBackend(Backend):
 def read_health(entry: Entry, prefix: str) -> Reading:
     """Return what the family's rules make of the card now. It is for a thread: a read of a dying card can hang."""
     bad = [wrong for path, rule in entry.health if (wrong := _wrong(path, rule))]
-    if (bad or not entry.health) and not Path(prefix + entry.folder).is_dir():
+    # Where a rule takes a missing attribute for healthy, the entry itself may be what is missing.
+    if (bad or all(rule.missing == "healthy" for _, rule in entry.health)) and _is_gone(prefix + entry.folder):
         return Reading(False, f"{entry.sighting.path} is not there any more: the card has left the bus or its driver was removed")
+    # A virtual class device can outlive its card, and its driver then tells what it remembers.
+    if entry.function is not None and _is_gone(prefix + entry.function.path):
+        return Reading(
+            False, f"{entry.function.address} is not on the PCI bus any more; see the kernel's log, and reseat or reset the card"
+        )
     return Reading(False, "; ".join(bad)) if bad else HEALTHY
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except OSError:
+        return True
+    return False
 
 
 def _wrong(path: str, rule: HealthRule) -> str:

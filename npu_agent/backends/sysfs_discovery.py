@@ -29,12 +29,16 @@ class Card:
 def cards(entries: Sequence[Entry], functions: Sequence[PciFunction], families: Mapping[str, Family], contested: set[str]) -> list[Card]:
     """Return the cards, each with an id of its own.
 
-    An entry is a card unless its family refuses it; a PCI function of a family that no card claims is one that containers cannot be
-    given. `contested` holds ids that several cards have claimed: it grows here, and whoever claims one of them never gets it, so that
-    no card takes the place of another when one of them leaves.
+    An entry is a card of the first family that does not refuse it. A PCI function of a family that no entry claims is a card that
+    containers cannot be given. `contested` holds ids that several cards have claimed: it grows here, and whoever claims one of them
+    never gets it, so that no card takes the place of another when one of them leaves.
     """
-    found = [_of_entry(entry) for entry in entries if not entry.refusal]
-    claimed = {card.accelerator.pci_address for card in found}
+    taken = [entry for entry in entries if not entry.refusal]
+    described: dict[str, list[Entry]] = {}
+    for entry in taken:
+        described.setdefault(entry.sighting.path, []).append(entry)
+    found = [_of_entry(first, others) for first, *others in described.values()]
+    claimed = {entry.pci_address for entry in taken}
     for function in functions:
         if function.address not in claimed:
             family = next(family for family in families.values() if is_of(function, family))
@@ -66,12 +70,12 @@ def unbound_reason(function: PciFunction, family: Family, refusal: str = "") -> 
     shows = (
         f"but its entry in /sys/class/{family.entries.folder} is not taken: {refusal}"
         if refusal
-        else (f"but /sys/class/{family.entries.folder} has no entry for it; see the kernel's log")
+        else f"but /sys/class/{family.entries.folder} has no entry for it; see the kernel's log"
     )
     return f"{address} is bound to {driver}, {shows}"
 
 
-def _of_entry(entry: Entry) -> Card:
+def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
     family, sighting, identity = entry.family, entry.sighting, entry.family.identity
     name = fill(family.entries.name, {"index": sighting.index})
     address = entry.pci_address
@@ -90,6 +94,9 @@ def _of_entry(entry: Entry) -> Card:
     uuid, serial = entry.value(identity.uuid), entry.value(identity.serial)
     labels = [(label, entry.value(attribute)) for label, attribute in family.labels.items()]
     notices = [(NOTICE, entry.notice)] if entry.notice else []
+    for other in others:
+        text = f"the families {family.name} and {other.family.name} both describe it, and it is taken for {family.name}"
+        notices.append((NOTICE, f"{text}; leave one out by the option families of the backend {BACKEND}"))
     return Card(
         replace(
             accelerator,

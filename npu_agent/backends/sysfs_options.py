@@ -14,7 +14,13 @@ from npu_agent.fields import Mistake, below, read
 class Options(msgspec.Struct, kw_only=True, frozen=True):
     """The options of the sysfs backend."""
 
-    families: Annotated[list[str], Meta(description="the families to look for; all that are known if absent")] | None = None
+    families: (
+        Annotated[
+            list[str],
+            Meta(description="the families to look for, of which the first that describes a card has it; if absent all, your own first"),
+        ]
+        | None
+    ) = None
     families_folder: Annotated[
         str,
         Meta(description="a folder with family descriptions of your own (`*.yaml`); one that has the name of another replaces it"),
@@ -37,7 +43,7 @@ def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
         except FamilyError as error:
             raise OptionError("families_folder", str(error)) from error
     shipped = shipped_names()
-    known = sorted({*own, *shipped})
+    known = [*own, *(name for name in shipped if name not in own)]
     wanted = known if parsed.families is None else parsed.families
     mistakes = [
         Mistake(f"families[{index}]", f"there is no family {name!r}; there are {', '.join(known)}")

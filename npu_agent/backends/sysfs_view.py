@@ -66,7 +66,8 @@ class Entry:
 
     def read(self, prefix: str) -> None:
         """Read what identifies the card, through the host's root `prefix`."""
-        self.trouble = self.refusal = self.notice = ""
+        self.trouble = self.refusal = self.notice = self.pci_address = ""
+        self.function = None
         try:
             self.folder = resolve(prefix, self.sighting.path)
             if not Path(prefix + self.folder).is_dir():
@@ -75,12 +76,8 @@ class Entry:
             self._find_function(prefix)
             self.refusal = self._refusal(prefix)
             if not self.refusal:
-                identity = self.family.identity
-                for what in (identity.uuid, identity.serial):
-                    self.values[what or ""] = self._attribute(prefix, what) or ""
+                self._read_values(prefix)
                 self.health = tuple((prefix + self._path(prefix, rule.attribute), rule) for rule in self.family.health)
-                for what in (identity.firmware, identity.driver, *self.family.labels.values()):
-                    self.values[what or ""] = self._attribute_or_nothing(prefix, what)
         except OSError as error:
             self.trouble = f"{_shown(error.filename or self.folder, prefix)} cannot be read: {error.strerror}"
             return
@@ -120,6 +117,16 @@ class Entry:
             return "its PCI function is of another kind"
         return ""
 
+    def _read_values(self, prefix: str) -> None:
+        identity = self.family.identity
+        for attribute in filter(None, (identity.uuid, identity.serial)):
+            self.values[attribute] = self._attribute(prefix, attribute) or ""
+        for attribute in filter(None, (identity.firmware, identity.driver, *self.family.labels.values())):
+            try:
+                self.values[attribute] = self._attribute(prefix, attribute) or ""
+            except OSError:  # a card without a readable firmware version is a card all the same
+                self.values[attribute] = ""
+
     def _path(self, prefix: str, attribute: str) -> str:
         if attribute.startswith("pci:"):
             folder = self.function.path if self.function else f"{_PCI_DEVICES}/{self.pci_address or 'unknown'}"
@@ -129,20 +136,11 @@ class Entry:
         below, _, name = attribute.rpartition("/")
         return f"{resolve(prefix, f'{folder}/{below}') if below else folder}/{name}"
 
-    def _attribute(self, prefix: str, attribute: str | None) -> str | None:
-        if attribute is None:
-            return None
+    def _attribute(self, prefix: str, attribute: str) -> str | None:
         try:
             return read_text(prefix + self._path(prefix, attribute))
         except FileNotFoundError:
             return None
-
-    def _attribute_or_nothing(self, prefix: str, attribute: str | None) -> str:
-        """A card without a readable firmware version is a card all the same."""
-        try:
-            return self._attribute(prefix, attribute) or ""
-        except OSError:
-            return ""
 
 
 class HostView:

@@ -160,6 +160,30 @@ async def test_a_family_without_health_is_healthy_while_its_entry_is_there(tree:
         assert "is not there any more" in (await backend.probe(accelerator)).reason
 
 
+async def test_a_family_whose_health_may_be_missing_is_unhealthy_when_its_entry_goes(tree: HostTree, folder: Path) -> None:
+    rule = "health:\n  - attribute: device_state\n    healthy: ['0']\n    missing: healthy\n"
+    (folder / "rngd.yaml").write_text(OLD_RNGD + rule)
+    card = tree.rngd()
+    async with SysfsBackend({"families_folder": str(folder)}, host_root=tree.root) as backend:
+        (accelerator,) = await backend.scan()
+        tree.set(card, "device_state", None)
+        assert (await backend.probe(accelerator)).healthy
+        tree.unbind(card)
+        assert "is not there any more" in (await backend.probe(accelerator)).reason
+
+
+async def test_a_card_that_two_families_describe_is_of_the_first(tree: HostTree, folder: Path) -> None:
+    (folder / "mine.yaml").write_text(OLD_RNGD.replace("name: rngd", "name: sngd"))
+    tree.rngd()
+    (found,) = await scan(tree, {"families_folder": str(folder)})
+    assert found.family == "sngd"
+    assert "the families sngd and rngd both describe it, and it is taken for sngd" in dict(found.attributes)["notice"]
+    (found,) = await scan(tree, {"families_folder": str(folder), "families": ["rngd", "sngd"]})
+    assert found.family == "rngd"
+    (found,) = await scan(tree, {"families_folder": str(folder), "families": ["sngd"]})
+    assert (found.family, found.attributes) == ("sngd", ())
+
+
 @pytest.mark.parametrize(
     ("options", "path", "said"),
     [

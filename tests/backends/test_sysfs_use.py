@@ -1,0 +1,127 @@
+"""Cards that sysfs shows, in use: how they are, and what containers get of them."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from npu_agent.backends.errors import BackendError
+from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.core.accelerator import Accelerator
+from tests.host_tree import RNGD_PES, HostTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> HostTree:
+    return HostTree(tmp_path)
+
+
+@pytest.fixture
+async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
+    async with SysfsBackend({}, host_root=tree.root) as made:
+        yield made
+
+
+async def only(backend: SysfsBackend) -> Accelerator:
+    (accelerator,) = await backend.scan()
+    return accelerator
+
+
+@pytest.mark.parametrize(("content", "healthy"), [("0\n", True), ("0", True), ("1\n", False), ("2\n", False), ("", False), ("ok", False)])
+async def test_only_a_device_state_of_0_is_healthy(tree: HostTree, backend: SysfsBackend, content: str, healthy: bool) -> None:
+    card = tree.rngd()
+    accelerator = await only(backend)
+    tree.set(card, "device_state", content)
+    reading = await backend.probe(accelerator)
+    assert reading.healthy == healthy
+    assert reading.reason == ("" if healthy else f"device_state reads {content.strip()!r}, and healthy is '0'")
+
+
+async def test_health_that_cannot_be_read_is_bad_health(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    assert (await backend.probe(accelerator)).healthy
+    tree.set(card, "alive", None)
+    assert (await backend.probe(accelerator)).reason == "alive is missing"
+    tree.path(card, "alive").mkdir()
+    assert (await backend.probe(accelerator)).reason == "alive cannot be read: Is a directory"
+
+
+async def test_a_card_that_left_says_so_before_the_next_scan(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    tree.remove(card)
+    reading = await backend.probe(accelerator)
+    assert reading.reason == ("/sys/class/npu_mgmt/npu0_mgmt is not there any more: the card has left the bus or its driver was removed")
+    assert await backend.scan() == []
+    assert (await backend.probe(accelerator)).reason == "npu0 is not there any more"
+
+
+async def test_a_card_that_fell_off_the_bus_is_unhealthy_though_its_entry_stays(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd()
+    accelerator = await only(backend)
+    kept = card.pci.rename(card.pci.with_name("away"))
+    assert (await backend.probe(accelerator)).reason.startswith("0000:27:00.0 is not on the PCI bus any more")
+    kept.rename(card.pci)
+    assert (await backend.probe(accelerator)).healthy
+
+
+def paths(backend: SysfsBackend, accelerator: Accelerator, partition: str = "", *, required: bool | None = None) -> Sequence[str]:
+    nodes = backend.container_edits(accelerator, partition).device_nodes
+    assert all(node.host_path == node.container_path and node.permissions == "rw" for node in nodes)
+    return [node.host_path for node in nodes if required is None or node.required == required]
+
+
+async def test_a_whole_rngd_has_the_nodes_that_the_vendor_hands_out(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd(2, remote_dma=True)
+    accelerator = await only(backend)
+    assert sorted(paths(backend, accelerator)) == sorted(card.nodes)
+    assert len(card.nodes) == 35
+    without = tree.rngd(2)
+    assert set(paths(backend, accelerator, required=True)) <= set(without.nodes)
+
+
+async def test_a_part_of_an_rngd_has_its_own_processing_elements_only(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.rngd()
+    accelerator = await only(backend)
+    assert backend.partitions["rngd"] == ("1core", "2core", "4core")
+    assert backend.partition_names(accelerator, "4core") == ("pe0-3", "pe4-7")
+    assert backend.partition_names(accelerator, "3core") == ()
+    shared = {path for path in paths(backend, accelerator) if not path.removeprefix("/dev/rngd/npu0").startswith("pe")}
+    own = {f"/dev/rngd/npu0pe{pe}" for pe in ("4", "5", "6", "7", "4-5", "6-7", "4-7")}
+    assert set(paths(backend, accelerator, "pe4-7")) == shared | own
+    assert set(paths(backend, accelerator, "pe3")) == shared | {"/dev/rngd/npu0pe3"}
+
+
+async def test_a_part_that_is_none_is_not_taken_for_the_whole_card(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.rngd()
+    accelerator = await only(backend)
+    with pytest.raises(BackendError, match="rngd has no part 'pe9'"):
+        backend.container_edits(accelerator, "pe9")
+
+
+@pytest.mark.parametrize("kind", ["1core", "2core", "4core"])
+async def test_the_parts_of_an_rngd_are_disjoint_and_make_the_whole(tree: HostTree, backend: SysfsBackend, kind: str) -> None:
+    tree.rngd()
+    accelerator = await only(backend)
+    single = {f"/dev/rngd/npu0pe{pe}" for pe in RNGD_PES if "-" not in pe}
+    parts = [single & set(paths(backend, accelerator, part)) for part in backend.partition_names(accelerator, kind)]
+    assert set().union(*parts) == single
+    assert sum(map(len, parts)) == len(single)
+
+
+async def test_a_warboy_has_its_nodes_and_its_parts(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy(1)
+    accelerator = await only(backend)
+    assert set(card.nodes) <= set(paths(backend, accelerator))
+    assert paths(backend, accelerator, required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe0", "/dev/npu1pe1"]
+    assert paths(backend, accelerator, "pe1", required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe1"]
+    assert not {"/dev/npu1", "/dev/npu1pe0", "/dev/npu1pe0-1"} & set(paths(backend, accelerator, "pe1"))
+
+
+async def test_what_containers_get_of_a_card_that_left_is_known_still(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.warboy()
+    accelerator = await only(backend)
+    tree.remove(card)
+    await backend.scan()
+    assert set(card.nodes) <= set(paths(backend, accelerator))
