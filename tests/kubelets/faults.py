@@ -15,7 +15,7 @@ from npu_agent.control.client import AgentClient, AgentUnreachable
 from tests.kubelets.node import KubeletNode
 from tests.scenarios.agent import START_S, Agent
 from tests.scenarios.eventually import eventually
-from tests.scenarios.node import PodRejected, Quantity, pod
+from tests.scenarios.node import PodRejected, pod
 from tests.scenarios.seen import NPU, held
 from tests.simulator.plugin import Plugin, unknown
 
@@ -42,15 +42,11 @@ class Host:
         self.pods_run = 0
         self.done: list[str] = []
 
-    @property
-    def truth(self) -> Quantity:
-        """What kubelet must come to: a card that is gone is listed for as long as a pod holds it."""
-        in_use = {card for cards in self.pods.values() for card in cards}
-        return Quantity(len(self.present | in_use), len(self.present & self.well))
-
     async def settle(self, *, within_s: float) -> float:
         """Return when kubelet has the truth, with the seconds since its last start or cut."""
-        return await self.node.shows(NPU, self.truth, within_s=within_s)
+        # A card that is gone is listed for as long as a pod holds it.
+        listed = self.present.union(*self.pods.values())
+        return await self.node.has(NPU, len(listed), self.present & self.well, within_s=within_s)
 
     async def check_pods(self) -> None:
         """Fail unless each pod holds what it was given, which is nobody else's."""

@@ -1,7 +1,7 @@
 """The node of the scenarios on kubelet's own device manager: real registration, admission, checkpoint and accounts, no containers."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,10 @@ class KubeletNode(Node):
         for resource in await self.ask("quantities"):
             await self.ask("cut", Resource=resource)
 
-    async def shows(self, resource: str, quantity: Quantity, *, within_s: float) -> float:
-        """Return the seconds after kubelet's last start or cut at which it has this. Raises ManagerFailed if it takes longer from now."""
-        wanted = [quantity.capacity, quantity.allocatable]
-        seconds: float = await self.ask("await", Resource=resource, Wanted=wanted, WithinS=within_s)
+    async def has(self, resource: str, capacity: int, healthy: Collection[str], *, within_s: float) -> float:
+        """Return the seconds after kubelet's last start or cut at which it has these devices. Raises ManagerFailed if it takes longer."""
+        wanted = {"Resource": resource, "Capacity": capacity, "Healthy": sorted(healthy)}
+        seconds: float = await self.ask("await", **wanted, WithinS=within_s)
         return seconds
 
     async def hints(self, resource: str) -> list[tuple[tuple[int, ...], bool]]:

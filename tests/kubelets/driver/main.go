@@ -38,7 +38,8 @@ type Request struct {
 	Affinity  []int  // start: the nodes that the topology manager wants for every container, if any
 	UID       string // of a pod
 	Resource  string
-	Wanted    [2]int64 // await: capacity and allocatable
+	Capacity  int64    // await: devices listed
+	Healthy   []string // await: those of them that are allocatable
 	WithinS   float64
 }
 
@@ -236,16 +237,25 @@ func (k *Kubelet) quantities() map[string][2]int64 {
 	return quantities
 }
 
-// await returns how many seconds after the last start or cut a resource has the quantities that are wanted.
+// await returns how many seconds after the last start or cut a resource has the devices that are wanted.
 func (k *Kubelet) await(request Request) (any, error) {
+	wanted := [2]int64{request.Capacity, int64(len(request.Healthy))}
 	for began := time.Now(); ; time.Sleep(200 * time.Microsecond) {
-		if k.quantities()[request.Resource] == request.Wanted {
+		quantity, healthy := k.quantities()[request.Resource], k.healthy(request.Resource)
+		if quantity == wanted && healthy.Equal(sets.New(request.Healthy...)) {
 			return time.Since(k.eventAt).Seconds(), nil
 		}
 		if time.Since(began).Seconds() > request.WithinS {
-			return nil, fmt.Errorf("after %v s kubelet has %v instead of %v", request.WithinS, k.quantities(), request.Wanted)
+			return nil, fmt.Errorf("after %v s kubelet has %v with %v healthy instead of %v with %v healthy",
+				request.WithinS, quantity, sets.List(healthy), wanted, request.Healthy)
 		}
 	}
+}
+
+// healthy are the devices that kubelet would allocate from.
+func (k *Kubelet) healthy(name string) sets.Set[string] {
+	devices := call(k.manager.GetAllocatableDevices)[0].Interface().(devicemanager.ResourceDeviceInstances)[name]
+	return sets.KeySet(devices)
 }
 
 // options are what the runtime is told of each container's devices.
