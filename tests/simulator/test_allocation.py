@@ -32,23 +32,6 @@ async def refused(kubelet, pod: Pod) -> str:
     return rejection.value.message.removeprefix("Pod was rejected: Allocate failed due to ").removesuffix(", which is unexpected")
 
 
-async def test_what_the_plugin_prefers_is_given(kubelet, plugin):
-    plugin.prefer = lambda available, must, size: ["b", "d"]
-    await kubelet.run_pod(pod("pair", 2))
-    assert kubelet.held("pair") == {"main": {RESOURCE: {"b", "d"}}}
-    assert plugin.preferences == [(frozenset("abcd"), frozenset(), 2)]
-    assert plugin.calls_of("allocate") == [("b", "d")]
-
-
-@pytest.mark.parametrize("preferred", [["b"], [], ["b", "nonsense"], ["a", "b", "c", "d"]])
-async def test_a_preference_that_is_short_long_or_bogus_is_made_up_for(kubelet, plugin, preferred):
-    plugin.prefer = lambda available, must, size: preferred
-    await kubelet.run_pod(pod("pair", 2))
-    held = kubelet.held("pair")["main"][RESOURCE]
-    assert len(held) == 2
-    assert len(preferred) > 2 or set(preferred) & set("abcd") <= held
-
-
 async def test_a_plugin_that_offers_no_preference_is_not_asked(kubelet, plugin):
     plugin.options = DevicePluginOptions()
     await plugin.register()
@@ -63,34 +46,6 @@ async def test_more_than_there_is_is_refused_without_a_call(kubelet, plugin):
         f"requested number of devices unavailable for {RESOURCE}. Requested: 4, Available: 3"
     )
     assert plugin.calls == calls
-
-
-async def test_the_plugins_refusal_reaches_the_pods_status(kubelet, plugin):
-    plugin.allocate_error = GRPCError(Status.RESOURCE_EXHAUSTED, "npu busy")
-    assert await refused(kubelet, pod("one")) == "rpc error: code = ResourceExhausted desc = npu busy"
-    plugin.allocate_error = None
-    await kubelet.run_pod(pod("all", 4))
-
-
-async def test_a_preference_that_fails_costs_the_pod_its_admission(kubelet, plugin):
-    def fail(*request: object) -> list[str]:
-        raise GRPCError(Status.INTERNAL, "no idea")
-
-    plugin.prefer = fail
-    said = "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Internal desc = no idea"
-    assert await refused(kubelet, pod("one")) == said
-
-
-async def test_an_answer_for_no_container_fails_the_pod_and_leaks_its_devices(kubelet, plugin):
-    plugin.answers_allocate_with_nothing = True
-    assert "no containers return in allocation response" in await refused(kubelet, pod("unlucky", 2))
-    plugin.answers_allocate_with_nothing = False
-    assert await refused(kubelet, pod("next", 3)) == f"requested number of devices unavailable for {RESOURCE}. Requested: 3, Available: 2"
-
-
-async def test_a_resource_that_kubelet_never_heard_of_is_not_its_business(kubelet, plugin):
-    await kubelet.run_pod(Pod("naive", (Container(devices={"example.com/unheard": 1}),)))
-    assert kubelet.held("naive") == {"main": {}}
 
 
 async def test_init_containers_hand_over_and_sidecars_keep(kubelet, plugin):
@@ -112,21 +67,6 @@ async def test_init_containers_hand_over_and_sidecars_keep(kubelet, plugin):
     assert len(plugin.calls_of("allocate")) == 4
 
 
-async def test_devices_are_free_again_once_their_pod_is_gone(kubelet, plugin):
-    await kubelet.run_pod(pod("all", 4))
-    kubelet.delete_pod("all")
-    await kubelet.run_pod(pod("again", 4))
-
-
-async def test_a_container_restart_uses_the_answer_that_was_given_once(kubelet, plugin):
-    await kubelet.run_pod(pod("one"))
-    before = kubelet.pod("one").given["main"]
-    await kubelet.restart()
-    await kubelet.restart_containers("one")
-    assert kubelet.pod("one").given["main"] == before
-    assert len(plugin.calls_of("allocate")) == 1
-
-
 async def test_each_start_of_a_container_is_told_to_a_plugin_that_wants_it(kubelet, plugin):
     plugin.options = DevicePluginOptions(pre_start_required=True)
     plugin.pre_start_errors = [GRPCError(Status.UNAVAILABLE, "warming up")]
@@ -136,6 +76,20 @@ async def test_each_start_of_a_container_is_told_to_a_plugin_that_wants_it(kubel
     (device,) = kubelet.held("one")["main"][RESOURCE]
     assert plugin.calls_of("pre-start") == [(device,)] * 3
     assert len(plugin.calls_of("allocate")) == 1
+
+
+async def test_a_container_that_starts_without_a_cached_answer_is_allocated_anew(kubelet, plugin):
+    await kubelet.run_pod(pod("one"))
+    await kubelet.stop()
+    (kubelet.plugin_dir / "kubelet_internal_checkpoint").unlink()
+    await kubelet.start()
+    async with Plugin(kubelet.plugin_dir, "again.sock", a=True) as again:
+        await again.register()
+        await shows(kubelet, 1, 1)
+        with anyio.fail_after(5):
+            await kubelet.restart_containers("one")
+        assert again.calls_of("allocate") == [("a",)]
+        assert kubelet.held("one") == {"main": {RESOURCE: {"a"}}}
 
 
 async def test_a_plugin_that_hangs_holds_up_every_other_pod(kubelet, plugin):

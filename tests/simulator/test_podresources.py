@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 
@@ -66,14 +67,10 @@ async def test_allocatable_is_empty_as_soon_as_the_plugin_has_gone(kubelet, plug
     assert (await pod_resources.get_allocatable_resources(AllocatableResourcesRequest())).devices == []
 
 
-async def test_a_tight_loop_is_rejected_by_the_rate_limit(pod_resources):
-    refused = []
-    for _ in range(100):
-        try:
-            await pod_resources.list(ListPodResourcesRequest())
-        except GRPCError as error:
-            refused.append((error.status, error.message))
-    assert len(refused) > 50
+async def test_many_calls_at_once_are_rejected_by_the_rate_limit(pod_resources):
+    answers = await asyncio.gather(*(pod_resources.list(ListPodResourcesRequest()) for _ in range(100)), return_exceptions=True)
+    refused = [(error.status, error.message) for error in answers if isinstance(error, GRPCError)]
+    assert len(answers) - len(refused) >= 10
     assert set(refused) == {(Status.RESOURCE_EXHAUSTED, "rejected by rate limit")}
 
 
@@ -102,9 +99,10 @@ async def test_the_checkpoint_has_kubelets_form(kubelet, plugin):
     }
 
 
-async def test_a_checkpoint_that_cannot_be_read_is_done_without(kubelet, plugin):
+@pytest.mark.parametrize("content", ["", "null", '{"Data":{}}', '{"Data":{},"Checksum":1}', '{"Data":7,"Checksum":1}'])
+async def test_a_checkpoint_that_cannot_be_read_is_done_without(kubelet, plugin, content, caplog):
     await kubelet.stop()
-    path = kubelet.plugin_dir / "kubelet_internal_checkpoint"
-    path.write_text(path.read_text().replace('"Checksum":', '"Checksum":1'))
+    (kubelet.plugin_dir / "kubelet_internal_checkpoint").write_text(content)
     await kubelet.start()
     assert kubelet.quantities() == {RESOURCE: Quantity(0, 0)}
+    assert "continuing without the checkpoint" in caplog.text

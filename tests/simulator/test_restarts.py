@@ -5,7 +5,7 @@ import anyio
 import pytest
 
 from npu_agent.simulator.devices import Quantity
-from npu_agent.simulator.errors import KubeletNotRunning, PodRejected
+from npu_agent.simulator.errors import KubeletNotRunning
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.pods import Container, Pod
 from npu_agent.simulator.version import Behaviour
@@ -38,20 +38,6 @@ async def test_a_kubelet_that_ends_leaves_sockets_that_refuse(kubelet):
     assert all(connects(path) for path in sockets)
 
 
-@pytest.mark.parametrize(("version", "survivors"), [("1.32.9", {"folder"}), ("1.33.0", {"folder", "note.txt"})])
-async def test_what_a_starting_kubelet_removes_depends_on_its_version(short_dir, version, survivors):
-    async with in_own_task(SimulatedKubelet(short_dir, version=version)) as kubelet:
-        await kubelet.start()
-        async with Plugin(kubelet.plugin_dir, a=True) as plugin:
-            await plugin.register()
-            await shows(kubelet, 1, 1)
-            (kubelet.plugin_dir / "note.txt").touch()
-            (kubelet.plugin_dir / "folder").mkdir()
-            await kubelet.restart()
-            left = {path.name for path in kubelet.plugin_dir.iterdir()}
-            assert left == survivors | {"kubelet.sock", "kubelet_internal_checkpoint"}
-
-
 async def test_the_new_socket_has_another_identity_and_the_same_inode_on_demand(kubelet):
     path = kubelet.plugin_dir / "kubelet.sock"
     before = path.stat()
@@ -74,30 +60,6 @@ async def test_between_bind_and_listen_kubelets_socket_refuses(kubelet):
         await anyio.wait_all_tasks_blocked()
         assert not connects(kubelet.plugin_dir / "kubelet.sock")
     assert connects(kubelet.plugin_dir / "kubelet.sock")
-
-
-async def test_a_restart_takes_the_plugin_away_until_it_registers_and_pods_keep_their_devices(kubelet):
-    async with Plugin(kubelet.plugin_dir, a=True, b=True) as plugin:
-        await plugin.register()
-        await shows(kubelet, 2, 2)
-        await kubelet.run_pod(pod("one"))
-        held = kubelet.held("one")
-        await kubelet.restart()
-        assert kubelet.quantities() == {RESOURCE: Quantity(0, 0)}
-        assert kubelet.held("one") == held
-        assert not (kubelet.plugin_dir / plugin.endpoint).exists()
-        with pytest.raises(PodRejected) as rejection:
-            await kubelet.run_pod(pod("two"))
-        assert rejection.value.message == (
-            "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices"
-            f" {RESOURCE}, which is unexpected"
-        )
-    async with Plugin(kubelet.plugin_dir, "again.sock", a=True, b=True) as plugin:
-        await plugin.register()
-        await shows(kubelet, 2, 2)
-        await kubelet.run_pod(pod("three"))
-        assert not kubelet.held("three")["main"][RESOURCE] & held["main"][RESOURCE]
-        assert len(plugin.calls_of("allocate")) == 1
 
 
 async def test_after_a_reboot_pods_are_admitted_anew_and_rejected_without_their_plugin(kubelet):
@@ -150,6 +112,13 @@ async def test_leaving_ends_a_kubelet_with_calls_in_flight(short_dir):
             await until(kubelet, lambda: kubelet.register_calls == 1)
             await kubelet.stop()
     assert not kubelet.is_running
+
+
+async def test_a_folder_that_cannot_be_used_fails_the_start(short_dir):
+    async with SimulatedKubelet(short_dir / ("x" * 120)) as kubelet:
+        with pytest.raises(OSError, match="too long"):
+            await kubelet.start()
+        assert not kubelet.is_running
 
 
 @pytest.mark.parametrize("version", ["1.25.3", "2.0.0", "newest", "1.x"])
