@@ -117,6 +117,20 @@ async def test_a_card_that_hangs_when_it_is_found_hides_no_other(
     assert len(await backend.scan()) == 2
 
 
+async def test_a_card_that_hangs_in_the_scan_after_the_one_that_found_it_stays(
+    tree: HostTree, backend: SysfsBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tree.rngd()
+    found = await backend.scan()
+    monkeypatch.setattr(sysfs, "SCAN_PATIENCE_S", 0.02)
+    tree.hang(card, "device_uuid")
+    try:
+        assert await backend.scan() == found
+        assert not (await backend.probe(found[0])).healthy
+    finally:
+        tree.release(card, "device_uuid", f"{card.uuid}\n")
+
+
 async def test_a_backend_is_left_while_a_card_hangs(tree: HostTree) -> None:
     card = tree.warboy()
     with anyio.fail_after(2):
