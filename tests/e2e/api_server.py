@@ -46,23 +46,28 @@ class ApiServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
-        with self._lock:
-            for watcher in [watcher for watchers in self._watchers.values() for watcher in watchers]:
-                watcher.put(None)
+        self.forget()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def forget(self) -> None:
+        """Delete all objects and end all watches, so that what is seen afterwards is of a kubelet that starts afterwards."""
+        with self._lock:
+            for watcher in [watcher for watchers in self._watchers.values() for watcher in watchers]:
+                watcher.put(None)
+            self._watchers.clear()
+            self._objects.clear()
+
+    def is_watched(self, collection: str) -> bool:
+        """Return whether a kubelet has listed the collection and follows it."""
+        with self._lock:
+            return collection in self._watchers
 
     def node_status(self) -> Object | None:
         """Return the status of the node as kubelet wrote it last, or None before it has registered the node."""
         with self._lock:
             return next((node.get("status") for node in self._objects.get(_NODES, {}).values()), None)
-
-    def forget_node(self) -> None:
-        """Delete the node, so that what is read afterwards is from a kubelet that starts afterwards."""
-        with self._lock:
-            for name in list(self._objects.get(_NODES, {})):
-                self._store("DELETED", _NODES, self._objects[_NODES][name])
 
     def get(self, collection: str, name: str) -> Object | None:
         with self._lock:
@@ -97,11 +102,7 @@ class ApiServer:
         self._version += 1
         new["metadata"]["resourceVersion"] = str(self._version)
         new["metadata"].setdefault("uid", f"uid-{self._version}")
-        objects = self._objects.setdefault(collection, {})
-        if event == "DELETED":
-            del objects[new["metadata"]["name"]]
-        else:
-            objects[new["metadata"]["name"]] = new
+        self._objects.setdefault(collection, {})[new["metadata"]["name"]] = new
         for watcher in self._watchers.get(collection, ()):
             watcher.put({"type": event, "object": new})
         return new
@@ -158,11 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
         if collection.endswith("/pods"):
             self._refuse(403, "Forbidden", "static pods have no mirror here")
         else:
-            self._answer(self.api.put(collection, new), status=201)
+            self._answer(self.api.put(collection, new) if collection else None, status=201)
 
     def do_PUT(self) -> None:
         collection, _ = self._target()
-        self._answer(self.api.put(collection, self._body()))
+        new = self._body()
+        self._answer(self.api.put(collection, new) if collection else None)
 
     def do_PATCH(self) -> None:
         collection, name = self._target()
@@ -176,12 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent: kubelet logs what it asks for and is refused."""
 
     def _target(self) -> tuple[str, str]:
-        """Return the path of the collection, and the name of the object or nothing."""
+        """Return the path of the collection, empty for one that is not kept, and the name of the object or nothing."""
         words = urlsplit(self.path).path.strip("/").split("/")
         for index in range(len(words) - 1, -1, -1):
             if words[index] in _KINDS:
                 return "/" + "/".join(words[: index + 1]), words[index + 1] if len(words) > index + 1 else ""
-        return self.path, "unknown"
+        return "", "unknown"
 
     def _body(self) -> Object:
         body: Object = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")

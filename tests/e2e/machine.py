@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -27,12 +26,13 @@ class Machine:
     def __init__(self, programs: Path, logs: Path) -> None:
         self.programs = programs
         self.logs = logs
-        # Short, because the paths of sockets are limited to 107 bytes.
-        self.run = Path(tempfile.gettempdir(), f"{keeper.PREFIX}{uuid.uuid4().hex[:8]}")
+        # Short, because the paths of sockets are limited to 107 bytes, and not in /run, which the machine has for itself.
+        self.run = Path("/tmp", f"{keeper.PREFIX}{uuid.uuid4().hex[:8]}")
         self.name = self.run.name
         self.containerd_socket = self.run / "containerd.sock"
         self._first_process = 0
         self._keeper: asyncio.subprocess.Process | None = None
+        self._started: list[asyncio.subprocess.Process] = []
 
     async def __aenter__(self) -> "Machine":
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -78,6 +78,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
             )
+        self._started.append(process)
         return Program(process)
 
     async def ctr(self, *argv: str) -> tuple[int, str]:
@@ -96,10 +97,6 @@ class Machine:
         assert process.returncode is not None
         return process.returncode, output.decode(errors="replace")
 
-    async def has_cgroup(self, name: str) -> bool:
-        """Return whether there is a cgroup of this name, such as that of a pod, in any hierarchy."""
-        return any(keeper.CGROUPS.glob(f"**/{self.name}/**/{name}"))
-
     async def _start_containerd(self) -> None:
         configuration = self.run / "containerd.toml"
         configuration.write_text(
@@ -113,13 +110,15 @@ class Machine:
         assert status == 0, output
 
     async def _clean_up(self) -> None:
-        keeper = self._keeper
-        assert keeper
-        assert keeper.stdin
-        keeper.stdin.close()
+        holder = self._keeper
+        assert holder
+        assert holder.stdin
+        holder.stdin.close()
         with anyio.fail_after(_CLEAN_UP_S):
-            status = await keeper.wait()
-        assert status == 0, (self.logs / "keeper.log").read_text()
+            status = await holder.wait()
+            assert status == 0, (self.logs / "keeper.log").read_text()
+            for process in self._started:
+                await process.wait()
         (self.logs / "keeper.log").unlink()
 
 

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from grpclib.client import Channel
@@ -52,7 +51,6 @@ class RealNode(Node):
         self._port = _free_port()
         self._kubelet: Program | None = None
         self._uids: dict[str, str] = {}
-        self._deleted: set[str] = set()
         for folder in (self.work, self._manifests):
             folder.mkdir()
         (machine.run / "kubelet.json").write_text(json.dumps(self._kubelet_configuration()))
@@ -62,7 +60,7 @@ class RealNode(Node):
         return self.machine.command(*argv)
 
     async def start_kubelet(self) -> None:
-        self._api_server.forget_node()
+        self._api_server.forget()
         run = self.machine.run
         self._kubelet = await self.machine.start(
             "kubelet",
@@ -72,9 +70,8 @@ class RealNode(Node):
         await eventually(lambda: answers(registration), lambda up: up or not self._kubelet_runs, within_s=_START_S)
         if not self._kubelet_runs:
             raise AssertionError(f"kubelet ended at its start; see {self.machine.logs / 'kubelet.log'}")
-        while self._deleted:
-            # Until kubelet knows that all its pods are known, it holds the devices of those that are gone, and refuses new pods.
-            await eventually(partial(self.machine.has_cgroup, self._deleted.pop()), lambda there: not there, within_s=_POD_S)
+        # Before it has heard of all its pods it frees the devices of none, and refuses those who ask for them.
+        await eventually(self._knows_its_pods, bool, within_s=_START_S)
 
     async def stop_kubelet(self) -> None:
         await self._end_kubelet(signal.SIGTERM)
@@ -105,8 +102,6 @@ class RealNode(Node):
         (self._manifests / f"{name}.json").unlink()
         if self._kubelet_runs:
             await eventually(lambda: self.pod_status(name), lambda status: not status, within_s=_POD_S)
-        else:
-            self._deleted.add(f"pod{self._uids[name]}")
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
         async with Channel(path=str(self.kubelet_dir / "pod-resources" / "kubelet.sock")) as channel:
@@ -188,6 +183,9 @@ class RealNode(Node):
         assert self._kubelet, "kubelet has not been started"
         await self._kubelet.end(number)
         self._kubelet = None
+
+    async def _knows_its_pods(self) -> bool:
+        return self._api_server.is_watched("/api/v1/pods")
 
     async def _node_reports(self) -> int:
         return self._api_server.node_reports
