@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Allocator:
-    """Admits pods one after another and prepares the start of their containers, on one state of devices."""
+    """Admits pods one after another and prepares the start of their containers, on one state of devices.
+
+    It is kubelet without a policy of its topology manager, which is the default: NUMA nodes are noted and never aligned to.
+    """
 
     def __init__(self, devices: Devices, rng: random.Random, *, knows_sidecars: bool) -> None:
         self._devices = devices
@@ -112,6 +115,7 @@ class Allocator:
             if endpoint is None:
                 raise DeviceError(f"unknown Device Plugin {resource}")
             request = AllocateRequest(container_requests=[ContainerAllocateRequest(device_ids=self._shuffled(ids))])
+            log.info("%s: Allocate %s", resource, ", ".join(sorted(ids)))
             answer = await endpoint.reachable().stub.allocate(request)
         except (DeviceError, *CALL_ERRORS) as error:
             self._devices.allocated = self._devices.held.by_resource()
@@ -169,7 +173,9 @@ class Allocator:
             raise DeviceError(f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
         except CALL_ERRORS as error:
             raise DeviceError(f"device plugin GetPreferredAllocation rpc failed with err: {go_text(error)}") from error
-        return set(answer.container_responses[0].device_ids) if answer.container_responses else set()
+        preferred = answer.container_responses[0].device_ids if answer.container_responses else []
+        log.info("%s: of %d available devices the plugin prefers %s", resource, len(available), ", ".join(preferred) or "none")
+        return set(preferred)
 
     def _take(self, resource: str, ids: Set[str]) -> None:
         self._devices.allocated.setdefault(resource, set()).update(ids)

@@ -51,6 +51,8 @@ class PluginClient:
 
     async def lists(self) -> AsyncIterator[ListAndWatchResponse]:
         """Yield what ListAndWatch sends. Whatever ends the stream, its normal end too, ends the iteration or raises."""
+        if not self._channel.is_connected:  # grpclib would connect again, and kubelet does not
+            return
         async for message in self.stub.list_and_watch(Empty()):
             yield message
 
@@ -68,6 +70,11 @@ class _PluginChannel(Channel):
         super().__init__(path=str(socket_path), codec=_LimitedCodec(), config=Configuration())
         self._authority = "localhost"
         self._connection: _Connection | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection that was dialled is still there."""
+        return self._connected
 
     async def connect(self) -> bool:
         """Try once to connect and wait for the plugin's settings; say whether they came."""

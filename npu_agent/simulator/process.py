@@ -1,5 +1,6 @@
 """One life of the simulated kubelet: from reading the checkpoint to the end of the process."""
 
+import logging
 import random
 import socket
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ from npu_agent.simulator.podresources import ListedPod, PodResourcesService
 from npu_agent.simulator.registration import DIAL_TIMEOUT_S, Clients
 from npu_agent.simulator.sockets import Listener
 from npu_agent.simulator.version import Behaviour
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -102,6 +105,7 @@ class _Registration(RegistrationBase):
         try:
             answer = await self._clients.register(message)
         except DeviceError as error:
+            log.info("Register is refused: %s", error)
             # Whatever it is, kubelet gives it this status.
             raise GRPCError(Status.UNKNOWN, str(error)) from error
         if fault.hang:

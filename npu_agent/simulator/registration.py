@@ -127,6 +127,8 @@ class Clients:
             raise errors[0]
 
     async def _run(self, client: PluginClient) -> None:
+        # It may have been cut while it was dialled and have come back since.
+        self._open.add(client)
         self._streaming.add(client)
         try:
             async for message in client.lists():

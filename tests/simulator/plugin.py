@@ -140,6 +140,7 @@ class Plugin(DevicePluginBase):
 
     async def pre_start_container(self, message: PreStartContainerRequest) -> PreStartContainerResponse:
         self.calls.append(("pre-start", tuple(sorted(message.device_ids))))
+        await self.may_answer.wait()
         if self.pre_start_errors:
             raise self.pre_start_errors.pop(0)
         return PreStartContainerResponse()

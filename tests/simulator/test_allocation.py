@@ -7,6 +7,7 @@ from npu_agent.api.v1beta1 import CdiDevice, ContainerAllocateResponse, DevicePl
 from npu_agent.simulator.allocation import merged
 from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.pods import Container, Pod
+from tests.scenarios.eventually import eventually
 from tests.simulator.own_task import in_own_task
 from tests.simulator.plugin import RESOURCE, Plugin, shows
 
@@ -90,6 +91,23 @@ async def test_a_container_that_starts_without_a_cached_answer_is_allocated_anew
             await kubelet.restart_containers("one")
         assert again.calls_of("allocate") == [("a",)]
         assert kubelet.held("one") == {"main": {RESOURCE: {"a"}}}
+
+
+async def test_a_start_that_is_not_answered_is_given_up_after_a_while_and_tried_again(kubelet, plugin, monkeypatch, caplog):
+    monkeypatch.setattr("npu_agent.simulator.allocation.PRE_START_TIMEOUT_S", 0.1)  # 30 at a real one
+    caplog.set_level("INFO", "npu_agent.simulator")
+    plugin.options = DevicePluginOptions(pre_start_required=True)
+    await plugin.register()
+    await kubelet.run_pod(pod("one"))
+    plugin.may_answer.clear()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kubelet.restart_containers, "one")
+
+        async def log() -> str:
+            return caplog.text
+
+        await eventually(log, lambda text: "PreStartContainer rpc failed with err: rpc error: code = DeadlineExceeded" in text)
+        plugin.may_answer.set()
 
 
 async def test_a_plugin_that_hangs_holds_up_every_other_pod(kubelet, plugin):
