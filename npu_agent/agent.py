@@ -129,7 +129,7 @@ class _Agent:
                 started_at=self._started_at,
                 process_id=os.getpid(),
                 registrations=registrations,
-                device_nodes=device_nodes(self._backends, inventory),
+                device_nodes=device_nodes(self._backends, inventory, self._options.host_root),
                 excluded=excluded(self._options.configuration, inventory),
                 holders=holders,
                 holders_problem=problem,

@@ -38,7 +38,7 @@ async def scan(configuration: Configuration, *, host_root: Path, pod_resources: 
                 version=npu_agent.__version__,
                 inventory=inventory,
                 pools={name: pool.value for name, pool in monitor.pools.items()},
-                device_nodes=device_nodes(backends, inventory),
+                device_nodes=device_nodes(backends, inventory, host_root),
                 excluded=excluded(configuration, inventory),
                 holders=holders,
                 holders_problem=problem,
@@ -47,13 +47,18 @@ async def scan(configuration: Configuration, *, host_root: Path, pod_resources: 
         )
 
 
-def device_nodes(backends: Mapping[str, Backend], inventory: Inventory) -> dict[str, Sequence[str]]:
-    """Return the host paths of the device nodes of each accelerator that containers can be given, by its id."""
-    return {
-        id: [node.host_path for node in backends[tracked.accelerator.backend].container_edits(tracked.accelerator).device_nodes]
-        for id, tracked in inventory.items()
-        if not tracked.accelerator.unusable
-    }
+def device_nodes(backends: Mapping[str, Backend], inventory: Inventory, host_root: Path) -> dict[str, Sequence[str]]:
+    """Return the host paths of the device nodes that containers get with each accelerator, by its id.
+
+    Optional ones that the host does not have are left out, as they are for containers.
+    """
+    nodes: dict[str, Sequence[str]] = {}
+    for id, tracked in inventory.items():
+        if not tracked.accelerator.unusable:
+            edits = backends[tracked.accelerator.backend].container_edits(tracked.accelerator)
+            present = [node.host_path for node in edits.device_nodes if node.required or (host_root / node.host_path.lstrip("/")).exists()]
+            nodes[id] = list(dict.fromkeys(present))
+    return nodes
 
 
 def excluded(configuration: Configuration, inventory: Inventory) -> frozenset[str]:
