@@ -66,6 +66,9 @@ async def running_agent(where: Site, configuration: Mapping[str, Any]) -> AsyncI
     process = await where.start(configuration)
     try:
         yield process
+    except Exception as error:
+        error.add_note(f"The agent said:\n{where.log.read_text(encoding='utf-8')[-4000:]}")
+        raise
     finally:
         await stop(process)
 

@@ -36,6 +36,7 @@ async def serve(path: str, count: int) -> None:
 
         async def list_and_watch(self, message: Empty) -> AsyncIterator[ListAndWatchResponse]:
             yield devices
+            await asyncio.Event().wait()
 
     server = Server([Bare()])
     await server.start(path=path)

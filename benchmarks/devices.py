@@ -5,20 +5,19 @@ import random
 import time
 from collections.abc import AsyncIterator
 
-from grpclib.client import Channel
-
 from benchmarks.agent import SYSFS, Site, running_agent, site
-from benchmarks.figure import Figure, median, percentile
+from benchmarks.figure import Figure, of_rounds
 from benchmarks.floors import bare_server
 from benchmarks.kubelet import Kubelet, running_kubelet
-from npu_agent.api.v1beta1 import AllocateRequest, ContainerAllocateRequest, DevicePluginStub, Empty
+from benchmarks.wire import Caller
+from npu_agent.api.v1beta1 import AllocateRequest, ContainerAllocateRequest
 from npu_agent.core.health import Health
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.preferred import prefer
 
 FAILURES = 24
 CALLS = 500
-LISTS = 40
+LISTS = 100
 PREFERENCES = 200
 
 PROBE_INTERVAL_S = 1.0
@@ -29,35 +28,16 @@ async def measure() -> AsyncIterator[Figure]:
     """Yield the figures of this theme."""
     async with site() as where, running_kubelet(where.device_plugins) as kubelet, running_agent(where, SYSFS):
         device = (await kubelet.list_with(healthy=len(where.cards))).message.devices[0].id
-        async with bare_server(where.root / "bare.sock") as bare, Channel(path=str(kubelet.endpoint)) as channel:
-            calls = await _allocations_ms(DevicePluginStub(channel), device)
-            empty_calls = await _empty_calls_ms(bare)
+        request = bytes(AllocateRequest(container_requests=[ContainerAllocateRequest(device_ids=[device])]))
+        async with bare_server(where.root / "bare.sock") as bare, Caller(kubelet.endpoint) as plugin:
+            calls = [await plugin.call_ms("Allocate", request) for _ in range(CALLS)]
+            empty_calls = [await bare.call_ms("GetDevicePluginOptions") for _ in range(CALLS)]
         failures = await _failures_s(where, kubelet)
-    empty = "an empty call of the same library"
-    yield Figure("allocate_p50_ms", median(calls), 1.5, median(empty_calls), empty, CALLS)
-    yield Figure("health_to_kubelet_s", median(failures), 0.6, PROBE_INTERVAL_S / 2, "half a probe interval", FAILURES)
+    yield of_rounds("allocate_p50_ms", calls, 1.5, empty_calls, "an empty call of the same library")
+    yield of_rounds("health_to_kubelet_s", failures, 0.6, [PROBE_INTERVAL_S / 2], "half a probe interval")
     yield Figure("health_to_kubelet_worst_s", max(failures), 1.1, PROBE_INTERVAL_S, "a probe interval", FAILURES)
     yield await _first_list(1024)
     yield _preferred()
-
-
-async def _allocations_ms(plugin: DevicePluginStub, device: str) -> list[float]:
-    request = AllocateRequest(container_requests=[ContainerAllocateRequest(device_ids=[device])])
-    taken = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        await plugin.allocate(request)
-        taken.append((time.perf_counter() - started) * 1000)
-    return taken
-
-
-async def _empty_calls_ms(plugin: DevicePluginStub) -> list[float]:
-    taken = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        await plugin.get_device_plugin_options(Empty())
-        taken.append((time.perf_counter() - started) * 1000)
-    return taken
 
 
 async def _failures_s(where: Site, kubelet: Kubelet) -> list[float]:
@@ -84,18 +64,10 @@ async def _first_list(count: int) -> Figure:
     configuration = {"backends": {"fake": {"accelerators": count}}, "resources": [{"name": "furiosa.ai/npu"}]}
     async with site(cards=0) as where, running_kubelet(where.device_plugins) as kubelet, running_agent(where, configuration):
         await kubelet.list_with(healthy=count)
-        async with bare_server(where.root / "bare.sock", count) as bare, Channel(path=str(kubelet.endpoint)) as channel:
-            plugin = DevicePluginStub(channel)
-            taken = [await _first_list_ms(plugin) for _ in range(LISTS)]
-            floor = [await _first_list_ms(bare) for _ in range(LISTS)]
-    return Figure(f"first_list_{count}_ms", median(taken), 50, median(floor), "a server that only has the message", LISTS)
-
-
-async def _first_list_ms(plugin: DevicePluginStub) -> float:
-    started = time.perf_counter()
-    async for _ in plugin.list_and_watch(Empty()):
-        break
-    return (time.perf_counter() - started) * 1000
+        async with bare_server(where.root / "bare.sock", count) as bare, Caller(kubelet.endpoint) as plugin:
+            taken = [await plugin.first_message_ms("ListAndWatch") for _ in range(LISTS)]
+            floor = [await bare.first_message_ms("ListAndWatch") for _ in range(LISTS)]
+    return of_rounds(f"first_list_{count}_ms", taken, 50, floor, "a server that only has the message, and encodes it")
 
 
 def _preferred() -> Figure:
@@ -121,6 +93,4 @@ def _preferred() -> Figure:
         started = time.perf_counter()
         sorted(available)
         floor.append((time.perf_counter() - started) * 1000)
-    return Figure(
-        "preferred_8_of_256_ms", percentile(taken, 99), 10, median(floor), "sorting the ids; the value is the 99th percentile", PREFERENCES
-    )
+    return of_rounds("preferred_8_of_256_ms", taken, 10, floor, "sorting the ids")

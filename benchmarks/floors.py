@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from grpclib.client import Channel
-
 from benchmarks.agent import ENVIRONMENT
-from npu_agent.api.v1beta1 import DevicePluginStub, Empty
+from benchmarks.wire import Caller
 
 
 async def bare(*arguments: str, stdout: int | None = None) -> Process:
@@ -29,16 +27,15 @@ async def import_s() -> float:
 
 
 @asynccontextmanager
-async def bare_server(path: Path, count: int = 0) -> AsyncIterator[DevicePluginStub]:
+async def bare_server(path: Path, count: int = 0) -> AsyncIterator[Caller]:
     """A plugin that does nothing, in a process of its own as the agent is."""
     process = await bare("serve", str(path), str(count), stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(10):
             await process.stdout.readline()
-        channel = Channel(path=str(path))
-        yield DevicePluginStub(channel)
-        channel.close()
+        async with Caller(path) as caller:
+            yield caller
     finally:
         process.terminate()
         await process.wait()
@@ -46,8 +43,5 @@ async def bare_server(path: Path, count: int = 0) -> AsyncIterator[DevicePluginS
 
 async def connect_and_call_s(path: Path) -> float:
     """Return how long the first call on a new connection takes."""
-    started = time.monotonic()
-    channel = Channel(path=str(path))
-    await DevicePluginStub(channel).get_device_plugin_options(Empty())
-    channel.close()
-    return time.monotonic() - started
+    async with Caller(path) as caller:
+        return await caller.call_ms("GetDevicePluginOptions") / 1000

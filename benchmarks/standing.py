@@ -19,7 +19,8 @@ WARM_PROBES = 2_000
 IDLE_S = 30.0
 SETTLE_S = 3.0
 
-QUICK_PROBES = {"probe_interval_s": 0.01}
+QUICK_PROBES = {"probe_interval_s": 0.05}
+"""The least that the configuration takes: an hour of probes takes three minutes."""
 
 
 async def measure() -> AsyncIterator[Figure]:
