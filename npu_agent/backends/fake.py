@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from npu_agent.backends.base import Backend
 from npu_agent.backends.bounded import Readers, ReadHangs
 from npu_agent.backends.errors import BackendError, OptionError
-from npu_agent.backends.fake_cards import FakeCard, described_cards, new_card, parse_options
+from npu_agent.backends.fake_cards import FakeCard, described_cards, kinds_of_parts, new_card, parse_options
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Reading
 from npu_agent.flow import Current
 
@@ -52,7 +52,7 @@ class FakeBackend(Backend):
         self._device_folder = parsed.device_folder
         self._container_folder = parsed.container_folder
         self._states = {card_id: _State(card) for card_id, card in described_cards(parsed).items()}
-        self.partitions = {state.card.accelerator.family: tuple(state.card.partitions) for state in self._states.values()}
+        self.partitions = kinds_of_parts(state.card for state in self._states.values())
         self._commands = Current(0)
         self._readers = Readers()
         self._made: list[Path] = []

@@ -1,6 +1,6 @@
 """What the options of the fake backend describe: cards with all that a real one has, given in YAML."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -28,6 +28,16 @@ def _node_mistake(nodes: list[str]) -> str:
     return ""
 
 
+def _name_mistake(text: str) -> str:
+    is_name = text.isprintable() and "/" not in text and text not in ("", ".", "..")
+    return "" if is_name else f"expected a name such as npu0, got {shown(text)}"
+
+
+def _folder_mistake(text: str) -> str:
+    is_folder = PurePosixPath(text).is_absolute() and ".." not in PurePosixPath(text).parts and "\0" not in text
+    return "" if is_folder else f"expected the whole path of a folder, such as /run/npu-agent/devices, got {shown(text)}"
+
+
 _Id = Annotated[str, Check(_id_mistake)]
 
 
@@ -37,7 +47,9 @@ class Card(msgspec.Struct, kw_only=True, frozen=True):
     count: Annotated[int, Meta(ge=0, le=100_000, description="how many such cards there are")] = 1
     id: Annotated[_Id, Meta(description="its id; with `count`, the beginning of the ids (`ID-0`, `ID-1`)")] | None = None
     family: Annotated[str, Meta(description="its model line")] = "rngd"
-    name: Annotated[str, Meta(description="the kernel's name of it; with `count`, the beginning of the names")] | None = None
+    name: (
+        Annotated[str, Check(_name_mistake), Meta(description="the kernel's name of it; with `count`, the beginning of the names")] | None
+    ) = None
     numa_node: Annotated[int, Meta(ge=0, le=1023, description="absent where the host does not know it")] | None = None
     location: Annotated[
         str | list[str], Meta(description="the path down to its slot, such as `numa0/switch1`; its id is the last step")
@@ -65,9 +77,13 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
 
     accelerators: Annotated[int, Meta(ge=0, le=100_000)] | list[Card] = 2
     device_folder: Annotated[
-        str, Meta(description="a folder of the host in which real device nodes are made; without it containers get `/dev/null`")
+        str,
+        Check(_folder_mistake),
+        Meta(description="a folder of the host in which real device nodes are made; without it containers get `/dev/null`"),
     ] = ""
-    container_folder: Annotated[str, Meta(description="the folder in which containers see the device nodes")] = "/dev/fake"
+    container_folder: Annotated[str, Check(_folder_mistake), Meta(description="the folder in which containers see the device nodes")] = (
+        "/dev/fake"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,15 @@ def described_cards(options: Options) -> dict[str, FakeCard]:
             cards[accelerator.id] = fake
             places[accelerator.id] = place
     return cards
+
+
+def kinds_of_parts(cards: Iterable[FakeCard]) -> dict[str, list[str]]:
+    """Return the kinds of partition that each family has, by family."""
+    kinds: dict[str, list[str]] = {}
+    for card in cards:
+        known = kinds.setdefault(card.accelerator.family, [])
+        known.extend(kind for kind in card.partitions if kind not in known)
+    return kinds
 
 
 def new_card(card_id: str, number: int) -> FakeCard:
