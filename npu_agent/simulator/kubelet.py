@@ -196,7 +196,6 @@ class SimulatedKubelet:
             await process.allocator.admit(state.uid, pod)
         except PodRejected as rejection:
             state.failed = rejection.message
-            log.info("%s is rejected: %s", pod.name, rejection)
             raise
         finally:
             self._ring()

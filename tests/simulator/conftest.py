@@ -19,7 +19,7 @@ def short_dir() -> Iterator[Path]:
 @pytest.fixture
 async def kubelet(short_dir: Path) -> AsyncIterator[SimulatedKubelet]:
     """A simulated kubelet of the newest version that is imitated, running."""
-    async with in_own_task(SimulatedKubelet(short_dir, dial_timeout_s=0.5, start_retry_s=0.05, seed=1)) as kubelet:
+    async with in_own_task(SimulatedKubelet(short_dir, start_retry_s=0.05, seed=1)) as kubelet:
         await kubelet.start()
         yield kubelet
 

@@ -14,7 +14,7 @@ from tests.simulator.own_task import in_own_task
 
 @pytest.fixture(params=["1.26.15", "1.36.3", "1.37.2"])
 async def kubelet(short_dir: Path, request: pytest.FixtureRequest) -> AsyncIterator[SimulatedKubelet]:
-    simulated = SimulatedKubelet(short_dir, version=request.param, dial_timeout_s=0.5, start_retry_s=0.05, seed=1)
+    simulated = SimulatedKubelet(short_dir, version=request.param, dial_timeout_s=0.8, start_retry_s=0.05, seed=1)
     async with in_own_task(simulated) as kubelet:
         await kubelet.start()
         yield kubelet
