@@ -30,7 +30,7 @@ def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     """Say every mistake in a configuration, in the options of its backends and in their families; status 2 if there is one."""
     configuration = _checked(file, host_root)
     names = ", ".join(spec.name for spec in configuration.resources) or "no resource"
-    typer.echo(f"{configuration.place} is right: {names} by {', '.join(configuration.backends) or 'no backend'}")
+    exits.output(f"{configuration.place} is right: {names} by {', '.join(configuration.backends) or 'no backend'}")
 
 
 def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
@@ -38,7 +38,7 @@ def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     from npu_agent.config import to_data
     from npu_agent.document import dump
 
-    typer.echo(dump(to_data(_checked(file, host_root))), nl=False)
+    exits.output(dump(to_data(_checked(file, host_root))), end="")
 
 
 def _checked(file: Path | None, host_root: Path) -> "Configuration":

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong: one line on standard error, and a status that scripts can rely on."""
+"""How a command tells its result and how it ends when something is wrong: one line on standard error, and a status to rely on."""
 
 from typing import NoReturn
 
@@ -6,6 +6,16 @@ import typer
 
 FAILURE = 1
 USAGE = 2
+
+
+def output(text: str, *, end: str = "\n") -> None:
+    """Print what was asked for on standard output; end with status 1 where that cannot be written."""
+    try:
+        typer.echo(f"{text}{end}", nl=False)
+    except BrokenPipeError:  # the reader has seen enough, which typer ends quietly
+        raise
+    except OSError as error:
+        failure(f"the output cannot be written: {error.strerror}")
 
 
 def note(text: str) -> None:

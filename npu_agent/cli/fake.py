@@ -100,7 +100,7 @@ def _command(runtime_dir: Path | None, name: str, *arguments: str) -> None:
             return await client.command("fake", name, arguments)
 
     try:
-        typer.echo(asyncio.run(send()))
+        exits.output(asyncio.run(send()))
     except AgentUnreachable as error:
         exits.failure(f"{error}; start one with npu-agent serve --backend fake, or name its folder by --runtime-dir")
     except AgentRefused as error:

@@ -120,7 +120,7 @@ async def _once(question: _Question, output: Output) -> None:
     listing = await question.ask()
     for text in _remarks(listing):
         exits.note(text)
-    typer.echo(_text(listing, output))
+    exits.output(_text(listing, output))
 
 
 async def _watch(question: _Question, output: Output) -> None:
@@ -131,9 +131,9 @@ async def _watch(question: _Question, output: Output) -> None:
         if on_terminal:
             # From the top left: home, the text with the rest of each line erased, then the rest of the screen.
             lines = [*text.splitlines(), "", *_remarks(listing)]
-            typer.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", nl=False)
+            exits.output("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="")
         elif listing != shown:
-            typer.echo(text)
+            exits.output(text)
             shown = listing
         sys.stdout.flush()
 

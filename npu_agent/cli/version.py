@@ -2,6 +2,8 @@
 
 import typer
 
+from npu_agent.cli import exits
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -12,4 +14,4 @@ def version() -> None:
     """Print the version."""
     import npu_agent
 
-    typer.echo(f"npu-agent {npu_agent.__version__}")
+    exits.output(f"npu-agent {npu_agent.__version__}")

@@ -1,9 +1,10 @@
 """`npu-agent config`: every mistake at once, in the options of backends too, and the defaults made visible."""
 
+import subprocess
 from pathlib import Path
 
 from npu_agent.config import DEFAULT, parse
-from tests.cli.running import npu_agent
+from tests.cli.running import PROGRAM, environment, npu_agent
 
 
 def test_a_right_configuration_is_said_to_be_right(configuration: Path) -> None:
@@ -61,3 +62,9 @@ def test_show_prints_a_configuration_that_means_the_same(configuration: Path) ->
 
 def test_show_without_a_file_prints_the_defaults() -> None:
     assert parse(npu_agent("config", "show").stdout, "shown") == DEFAULT
+
+
+def test_an_output_that_cannot_be_written_is_status_1_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        shown = subprocess.run([PROGRAM, "config", "show"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    assert (shown.returncode, shown.stderr) == (1, "npu-agent: the output cannot be written: No space left on device\n")
