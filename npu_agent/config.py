@@ -179,6 +179,18 @@ def partition_mistakes(configuration: Configuration, kinds: Mapping[str, Sequenc
     ]
 
 
+def remarks(configuration: Configuration) -> list[Mistake]:
+    """Return what is allowed and hardly meant: resources that get no accelerator, since an earlier one takes all that they select."""
+    found = []
+    for index, spec in enumerate(configuration.resources):
+        for earlier, other in enumerate(configuration.resources[:index]):
+            if other.selector in (Selector(), spec.selector):
+                text = f"gets no accelerator: resources[{earlier}] selects the same ones and comes first; put the narrower one first"
+                found.append(Mistake(f"resources[{index}]", text))
+                break
+    return found
+
+
 def _spec(fields: ResourceFields) -> ResourceSpec:
     return ResourceSpec(fields.name, _selector(fields.select), fields.partition, fields.replicas, fields.policy)
 

@@ -28,7 +28,11 @@ def register(app: typer.Typer) -> None:
 
 def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     """Say every mistake in a configuration, in the options of its backends and in their families; status 2 if there is one."""
+    from npu_agent.config import remarks
+
     configuration = _checked(file, host_root)
+    for remark in remarks(configuration):
+        exits.note(f"{configuration.place}: {remark}")
     names = ", ".join(spec.name for spec in configuration.resources) or "no resource"
     exits.output(f"{configuration.place} is right: {names} by {', '.join(configuration.backends) or 'no backend'}")
 

@@ -12,6 +12,15 @@ def test_a_right_configuration_is_said_to_be_right(configuration: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, f"{configuration} is right: furiosa.ai/npu by fake\n")
 
 
+def test_a_resource_that_can_get_no_accelerator_is_remarked_and_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text("backends: {fake: }\nresources:\n- {name: a/all}\n- {name: a/rngd, select: {families: rngd}}\n")
+    checked = npu_agent("config", "check", path)
+    assert checked.returncode == 0
+    remark = "resources[1]: gets no accelerator: resources[0] selects the same ones and comes first; put the narrower one first"
+    assert checked.stderr == f"npu-agent: {path}: {remark}\n"
+
+
 def test_every_mistake_is_told_with_its_line_and_status_2(tmp_path: Path) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text("resources:\n- name: npu\n  policy: tight\nrecover_after: often\n")
