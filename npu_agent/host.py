@@ -79,10 +79,11 @@ class HostDevices:
         return tracked.accelerator
 
     def _present(self, paths: Sequence[str]) -> set[str]:
-        return {path for path in paths if _is_file(self._host_root / path.lstrip("/"))}
+        root = str(self._host_root).rstrip("/")
+        return {path for path in paths if _is_file(f"{root}/{path}")}
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: str) -> bool:
     try:
         return not stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:

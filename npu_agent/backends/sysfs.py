@@ -182,16 +182,12 @@ def _device_nodes(node: Node, index: str, chosen: Sequence[str] | None) -> Seque
     each: Sequence[str] = node.each or ("",)
     if chosen is not None and node.divided:
         each = [value for value in node.each if value in chosen]
-    container_path = node.container_path or node.path
-    return [
-        DeviceNode(
-            fill(node.path, {"index": index, "each": value}),
-            fill(container_path, {"index": index, "each": value}),
-            node.permissions,
-            node.required,
-        )
-        for value in each
-    ]
+    made = []
+    for value in each:
+        values = {"index": index, "each": value}
+        path = fill(node.path, values)
+        made.append(DeviceNode(path, fill(node.container_path, values) if node.container_path else path, node.permissions, node.required))
+    return made
 
 
 def _key(sighting: Sighting) -> str:

@@ -43,8 +43,7 @@ def device_list(pool: Pool) -> DeviceList:
             topology = None if device.numa_node is None else TopologyInfo(nodes=[NumaNode(id=device.numa_node)])
             shared[key] = bytes(Device(health=HEALTHY if device.health.healthy else UNHEALTHY, topology=topology))
         name = device.id.encode()
-        body = b"\x0a" + _varint(len(name)) + name + shared[key]
-        parts.append(b"\x0a" + _varint(len(body)) + body)
+        parts.append(field(1, field(1, name) + shared[key]))
     encoded = b"".join(parts)
     if len(encoded) > MAX_MESSAGE_BYTES:
         raise ListTooLarge(
@@ -52,6 +51,11 @@ def device_list(pool: Pool) -> DeviceList:
             " one message; kubelet keeps the list before it. Make fewer devices: fewer replicas, larger partitions, or more resources"
         )
     return DeviceList(encoded)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Return the field `number` (≤ 15) of a message in wire form, a text or a message being its content."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
 def _varint(number: int) -> bytes:

@@ -11,15 +11,12 @@ from grpclib.exceptions import GRPCError
 from npu_agent.api.v1beta1 import (
     AllocateRequest,
     AllocateResponse,
-    ContainerAllocateResponse,
     ContainerPreferredAllocationRequest,
     ContainerPreferredAllocationResponse,
     DevicePluginBase,
     DevicePluginOptions,
-    DeviceSpec,
     Empty,
     ListAndWatchResponse,
-    Mount,
     PreferredAllocationRequest,
     PreferredAllocationResponse,
     PreStartContainerRequest,
@@ -28,6 +25,7 @@ from npu_agent.api.v1beta1 import (
 from npu_agent.core.accelerator import ContainerEdits
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.preferred import prefer
+from npu_agent.deviceplugin.answers import allocate_answer
 from npu_agent.deviceplugin.errors import AllocationError
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.flow import Current
@@ -103,9 +101,7 @@ class DevicePluginService(DevicePluginBase):
 
     async def allocate(self, message: AllocateRequest) -> AllocateResponse:
         """Say what each container needs to use its devices. Nothing is kept: kubelet never tells when an allocation ends."""
-        return AllocateResponse(
-            container_responses=[_response(await self._edits(request.device_ids)) for request in message.container_requests]
-        )
+        return allocate_answer([await self._edits(request.device_ids) for request in message.container_requests])
 
     async def _edits(self, ids: Sequence[str]) -> ContainerEdits:
         devices = self._devices(ids)
@@ -144,14 +140,3 @@ class DevicePluginService(DevicePluginBase):
             text = f"{pool.resource} has no device {', '.join(missing)} any more"
             raise GRPCError(Status.NOT_FOUND, f"{text}; start the pod again to get one of those that npu-agent list shows")
         return [known[identity] for identity in ids]
-
-
-def _response(edits: ContainerEdits) -> ContainerAllocateResponse:
-    return ContainerAllocateResponse(
-        envs=dict(edits.environment),
-        mounts=[Mount(container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only) for mount in edits.mounts],
-        devices=[
-            DeviceSpec(container_path=node.container_path, host_path=node.host_path, permissions=node.permissions)
-            for node in edits.device_nodes
-        ],
-    )
