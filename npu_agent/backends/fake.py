@@ -58,20 +58,19 @@ class FakeBackend(Backend):
         self._made: list[Path] = []
 
     async def __aenter__(self) -> "FakeBackend":
-        for state in self._states.values():
-            self._make_nodes(state.card)
+        try:
+            for state in self._states.values():
+                self._make_nodes(state.card)
+        except OptionError:
+            self._remove_what_was_made()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         for state in self._states.values():
             state.release()
         self._readers.close()
-        while self._made:
-            path = self._made.pop()
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
-            elif not any(path.iterdir()):
-                path.rmdir()
+        self._remove_what_was_made()
 
     async def scan(self) -> Sequence[Accelerator]:
         return [state.card.accelerator for state in self._states.values() if state.present]
@@ -213,6 +212,14 @@ class FakeBackend(Backend):
     def _remove_nodes(self, card: FakeCard) -> None:
         for path in self._node_paths(card):
             path.unlink(missing_ok=True)
+
+    def _remove_what_was_made(self) -> None:
+        while self._made:
+            path = self._made.pop()
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            elif not any(path.iterdir()):
+                path.rmdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,8 @@ async def _watch(question: _Question, output: Output) -> None:
         text = _text(listing, output, one_of_many=True)
         if on_terminal:
             # From the top left: home, the text with the rest of each line erased, then the rest of the screen.
-            lines = [*text.splitlines(), "", *_remarks(listing)]
+            source = ["no agent answers; this is the host itself"] if listing.source == "scan" else []
+            lines = [*text.splitlines(), "", *source, *_remarks(listing)]
             exits.output("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="")
         elif listing != shown:
             exits.output(text)

@@ -253,9 +253,11 @@ async def test_nodes_that_are_there_already_are_used_and_left_there(tmp_path: Pa
 
 
 async def test_a_file_in_the_way_of_a_node_is_named(tmp_path: Path) -> None:
-    (tmp_path / "npu0").touch()
-    with pytest.raises(OptionError, match=r"device_folder: .*/npu0 is in the way"):
-        await fake(tmp_path, device_folder="/", accelerators=1).__aenter__()
+    (tmp_path / "last").touch()
+    described = [{"id": "a", "nodes": ["made/first"]} if may_make_nodes(tmp_path) else {"count": 0}, {"id": "b", "nodes": ["last"]}]
+    with pytest.raises(OptionError, match=r"device_folder: .*/last is in the way"):
+        await fake(tmp_path, device_folder="/", accelerators=described).__aenter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
