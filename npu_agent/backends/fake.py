@@ -85,8 +85,9 @@ class FakeBackend(Backend):
             wait_s = min(delay_s, threading.TIMEOUT_MAX)
             try:
                 await self._readers.read(accelerator.id, lambda: released.wait(wait_s), timeout_s=self.probe_timeout_s)
-            except ReadHangs as hangs:
-                return Reading(False, str(hangs))
+            except ReadHangs:
+                # Not for how long: a reason that changes with each probe would be news each time.
+                return Reading(False, f"a read has not come back for {self.probe_timeout_s:g} s")
         return Reading(not state.failure, state.failure)
 
     def container_edits(self, accelerator: Accelerator, partition: str = "") -> ContainerEdits:
