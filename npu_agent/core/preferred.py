@@ -13,9 +13,9 @@ intact groups, the largest size first: a group is a place of the tree, and it is
 free. Of those, the one whose sorted ids come first.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from npu_agent.core.pool import Pool
 
@@ -49,8 +49,7 @@ def prefer(pool: Pool, available: Sequence[str], must_include: Sequence[str], si
     return sorted(must + [free[rank] for rank in chosen])
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """A card, or a place of the tree where the paths of cards part; places with one way down are left out.
 
     `height` is the distance of two devices that meet here. `devices`, `free` and `must` count those below: of the pool, free to
@@ -70,6 +69,11 @@ class _Place:
     def is_intact(self) -> bool:
         """Whether to choose a device here breaks a group. Groups of one are left out: every choice breaks as many."""
         return self.devices == self.free > 1
+
+    @property
+    def gives_one(self) -> bool:
+        """Whether this is a card that can give one device and no more, so that no pair is made on it and no group broken."""
+        return not self.children and self.free == 1 and not self.must
 
 
 def _tree(pool: Pool, free: Sequence[str], must: Sequence[str]) -> list[_Place]:
@@ -94,8 +98,9 @@ def _tree(pool: Pool, free: Sequence[str], must: Sequence[str]) -> list[_Place]:
 
     for card, steps in zip(ordered, [*shared, -1], strict=True):
         ids = cards[card]
-        ranks = tuple(sorted(rank_of[id] for id in ids if id in rank_of))
-        places.append(_Place(card_height, (), len(ids), len(ranks), len(chosen.intersection(ids)), min(ranks, default=len(free)), ranks))
+        ranks = tuple(sorted([rank_of[id] for id in ids if id in rank_of]))
+        first = ranks[0] if ranks else len(free)
+        places.append(_Place(card_height, (), len(ids), len(ranks), len(chosen.intersection(ids)), first, ranks))
         while open_places and open_places[-1][0] > steps:
             close()
         if steps < 0:
@@ -170,16 +175,18 @@ def _cheapest(tree: Sequence[_Place], wanted: int) -> Iterator[int]:
     one_step = all_groups << bits
     tables: list[list[int]] = []
     for place in tree:
+        if place.gives_one:
+            tables.append([])  # its parent takes all of these together
+            continue
         if place.children:
             first = len(tables) - len(place.children)
-            table = [0]
+            table = _of_alike(sorted(child.first for child in place.children if child.gives_one)[:wanted], bits)
             for child, below in zip(place.children, tables[first:], strict=True):
-                table = _merged(table, _with_pairs(below, child.must, -place.height * one_step), wanted)
+                if not child.gives_one and (child.free or child.must):
+                    table = _merged(table, _with_pairs(below, child.must, -place.height * one_step), wanted)
             del tables[first:]
         else:
-            table = [0]
-            for rank in place.ranks[:wanted]:
-                table.append(table[-1] - (1 << (bits - 1 - rank)))
+            table = _of_alike(place.ranks[:wanted], bits)
         table = _with_pairs(table, place.must, place.height * one_step)
         if place.is_intact:
             broken = units[place.devices] << bits
@@ -187,6 +194,14 @@ def _cheapest(tree: Sequence[_Place], wanted: int) -> Iterator[int]:
         tables.append(table)
     chosen = -tables[0][wanted] & ((1 << bits) - 1)
     return (rank for rank in range(bits) if chosen >> (bits - 1 - rank) & 1)
+
+
+def _of_alike(ranks: Iterable[int], bits: int) -> list[int]:
+    """Return the table of devices that differ in nothing but their ids, given their ranks in order: the first ones are taken first."""
+    table = [0]
+    for rank in ranks:
+        table.append(table[-1] - (1 << (bits - 1 - rank)))
+    return table
 
 
 def _with_pairs(table: list[int], must: int, weight: int) -> list[int]:
