@@ -285,9 +285,7 @@ class PodResourcesListerBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def __rpc_list(
-        self, stream: "grpclib.server.Stream[ListPodResourcesRequest, ListPodResourcesResponse]"
-    ) -> None:
+    async def __rpc_list(self, stream: "grpclib.server.Stream[ListPodResourcesRequest, ListPodResourcesResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.list(request)

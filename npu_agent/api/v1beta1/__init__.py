@@ -51,9 +51,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 @dataclass(eq=False, repr=False)
 class AllocateRequest(betterproto2.Message):
-    container_requests: "list[ContainerAllocateRequest]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    container_requests: "list[ContainerAllocateRequest]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("v1beta1", "AllocateRequest", AllocateRequest)
@@ -61,9 +59,7 @@ default_message_pool.register_message("v1beta1", "AllocateRequest", AllocateRequ
 
 @dataclass(eq=False, repr=False)
 class AllocateResponse(betterproto2.Message):
-    container_responses: "list[ContainerAllocateResponse]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    container_responses: "list[ContainerAllocateResponse]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("v1beta1", "AllocateResponse", AllocateResponse)
@@ -117,9 +113,7 @@ class ContainerPreferredAllocationRequest(betterproto2.Message):
     allocation_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
 
 
-default_message_pool.register_message(
-    "v1beta1", "ContainerPreferredAllocationRequest", ContainerPreferredAllocationRequest
-)
+default_message_pool.register_message("v1beta1", "ContainerPreferredAllocationRequest", ContainerPreferredAllocationRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -127,9 +121,7 @@ class ContainerPreferredAllocationResponse(betterproto2.Message):
     device_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
 
 
-default_message_pool.register_message(
-    "v1beta1", "ContainerPreferredAllocationResponse", ContainerPreferredAllocationResponse
-)
+default_message_pool.register_message("v1beta1", "ContainerPreferredAllocationResponse", ContainerPreferredAllocationResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -210,9 +202,7 @@ default_message_pool.register_message("v1beta1", "NUMANode", NumaNode)
 
 @dataclass(eq=False, repr=False)
 class PreferredAllocationRequest(betterproto2.Message):
-    container_requests: "list[ContainerPreferredAllocationRequest]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    container_requests: "list[ContainerPreferredAllocationRequest]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("v1beta1", "PreferredAllocationRequest", PreferredAllocationRequest)
@@ -220,9 +210,7 @@ default_message_pool.register_message("v1beta1", "PreferredAllocationRequest", P
 
 @dataclass(eq=False, repr=False)
 class PreferredAllocationResponse(betterproto2.Message):
-    container_responses: "list[ContainerPreferredAllocationResponse]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    container_responses: "list[ContainerPreferredAllocationResponse]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("v1beta1", "PreferredAllocationResponse", PreferredAllocationResponse)
@@ -425,9 +413,7 @@ class DevicePluginBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def __rpc_get_device_plugin_options(
-        self, stream: "grpclib.server.Stream[Empty, DevicePluginOptions]"
-    ) -> None:
+    async def __rpc_get_device_plugin_options(self, stream: "grpclib.server.Stream[Empty, DevicePluginOptions]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.get_device_plugin_options(request)
@@ -456,9 +442,7 @@ class DevicePluginBase(betterproto2_grpclib.ServiceBase):
         response = await self.allocate(request)
         await stream.send_message(response)
 
-    async def __rpc_pre_start_container(
-        self, stream: "grpclib.server.Stream[PreStartContainerRequest, PreStartContainerResponse]"
-    ) -> None:
+    async def __rpc_pre_start_container(self, stream: "grpclib.server.Stream[PreStartContainerRequest, PreStartContainerResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.pre_start_container(request)

@@ -370,9 +370,7 @@ class AgentBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
-    async def __rpc_command_backend(
-        self, stream: "grpclib.server.Stream[CommandBackendRequest, CommandBackendResponse]"
-    ) -> None:
+    async def __rpc_command_backend(self, stream: "grpclib.server.Stream[CommandBackendRequest, CommandBackendResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.command_backend(request)
