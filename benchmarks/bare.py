@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-LIBRARIES = ("aiofiles", "anyio", "asyncinotify", "betterproto2", "betterproto2.grpclib", "grpclib.client", "grpclib.server", "msgspec")
+LIBRARIES = ("anyio", "asyncinotify", "betterproto2", "betterproto2.grpclib", "grpclib.client", "grpclib.server", "msgspec")
 LIBRARIES_OF_THE_COMMAND_LINE = ("typer", "yaml")
 
 
