@@ -2,7 +2,7 @@
 
 from tests.kubelets.node import KubeletNode
 from tests.scenarios.agent import Agent
-from tests.scenarios.node import pod
+from tests.scenarios.node import Container, Pod, pod
 from tests.scenarios.seen import NPU, held, shows
 from tests.simulator.plugin import Plugin, unknown
 
@@ -44,3 +44,16 @@ async def test_a_stranger_whose_registration_fails_does_not_deafen_kubelet_to_th
         await shows(node, 2, 1)
         await node.run_pod(pod("one", npu=1))
         assert await held(node, "one") == {"fake-1"}
+
+
+async def test_a_pod_whose_init_container_has_ended_is_lost_to_a_kubelet_that_comes_back(node: KubeletNode) -> None:
+    """Kubelet admits it again, finds no container of that name running, and no plugin has registered yet. Its card is not lost."""
+    async with Agent(node, cards=1):
+        await shows(node, 1, 1)
+        await node.run_pod(Pod("prepared", [Container("prepare", {NPU: 1}, init=True), Container("main", {NPU: 1})]))
+        await node.kill_kubelet()
+        await node.start_kubelet()
+        assert await node.devices("prepared") == {}
+        await shows(node, 1, 1)
+        await node.run_pod(pod("next", npu=1))
+        assert await held(node, "next") == {"fake-0"}
