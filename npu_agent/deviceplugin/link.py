@@ -43,6 +43,7 @@ class KubeletLink:
         self._accepted = False
         self._stream_up_at = 0.0
         self._stream_ended_at = 0.0
+        self._connections_ended_at = 0.0
         self._streams = 0
         self._failures = 0
         self._retry_at = 0.0
@@ -108,6 +109,7 @@ class KubeletLink:
             streams_seen=self._socket.streams_seen if self._socket else 0,
             connections=self._socket.connections if self._socket else 0,
             stream_ended_at=self._stream_ended_at,
+            connections_ended_at=self._connections_ended_at,
             own_socket_there=self._socket is None or self._socket.is_there(),
         )
 
@@ -198,11 +200,7 @@ class KubeletLink:
 
     async def _restore(self) -> None:
         assert self._socket is not None
-        log.warning(
-            "%s: our socket %s was removed and is made again",
-            self.resource,
-            self._socket.path,
-        )
+        log.warning("%s: our socket %s was removed and is made again", self.resource, self._socket.path)
         try:
             await self._socket.restore()
         except OwnSocketBroken as error:
@@ -232,6 +230,8 @@ class KubeletLink:
                     self._failures, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S, random=_spread()
                 )
             log.warning("%s: kubelet ended its stream", self.resource)
+        if self._socket and not self._socket.connections:
+            self._connections_ended_at = now
         self._streams = streams
         self._rung.set()
 

@@ -7,8 +7,8 @@ NOTICE_S = 1.0
 """Seconds that kubelet gets to close the connection of a stream that ended, before we register again in spite of it."""
 
 SETTLE_S = 0.15
-"""Seconds between a stream's end and the next Register while kubelet is the same: up to 1.36 the end of an old stream takes a newer
-registration down with it, and kubelet is done with the end only a moment after it closed the connection."""
+"""Seconds between the end of kubelet's connection and the next Register while kubelet is the same: up to 1.36 the end of an old
+stream takes a newer registration down with it, and kubelet is done with the end only a moment after it closed the connection."""
 
 STREAM_EXPECTED_S = 3.0
 """Seconds after a Register that kubelet accepted within which it opens its stream."""
@@ -51,6 +51,7 @@ class Facts:
     streams_seen: int = 0
     stream_ended_at: float = 0.0
     connections: int = 0
+    connections_ended_at: float = 0.0
     own_socket_there: bool = True
 
 
@@ -91,7 +92,7 @@ def decide(facts: Facts) -> Decision:
     due, reason = facts.retry_at, ""  # after a failed try its error stays the reason
     if facts.streams_seen:
         reason = "kubelet ended its stream"
-        due = max(due, facts.stream_ended_at + (NOTICE_S if facts.connections else SETTLE_S))
+        due = max(due, facts.stream_ended_at + NOTICE_S if facts.connections else facts.connections_ended_at + SETTLE_S)
     elif facts.accepted:
         reason = "kubelet accepted the registration and has not opened its stream"
         due = max(due, facts.attempted_at + STREAM_EXPECTED_S)

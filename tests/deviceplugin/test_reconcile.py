@@ -43,6 +43,7 @@ def test_a_stream_that_ended_is_given_time_until_kubelet_closed_its_connection()
     assert decided(**lost, connections=1) == Decision(Step.WAIT, "kubelet ended its stream", NOTICE_S)
     assert decided(**lost, connections=0) == Decision(Step.WAIT, "kubelet ended its stream", SETTLE_S)
     assert decided(**{**lost, "now": SETTLE_S}, connections=0).step is Step.REGISTER
+    assert decided(**{**lost, "now": 0.5}, connections=0, connections_ended_at=0.5).wait_s == pytest.approx(SETTLE_S)
     assert decided(**{**lost, "now": NOTICE_S}, connections=1).step is Step.REGISTER
 
 
@@ -86,6 +87,7 @@ def test_a_deleted_mount_ends_the_agent_but_not_before_its_kubelet_does() -> Non
         streams_seen=st.integers(0, 3),
         stream_ended_at=st.floats(0, 100),
         connections=st.integers(0, 2),
+        connections_ended_at=st.floats(0, 100),
         own_socket_there=st.booleans(),
     )
 )
