@@ -47,7 +47,7 @@ def prepare(version: str) -> Path:
     """Return the program with the device manager of kubelet `version`, built if it is not in the cache. Raises CannotPrepare."""
     if os.geteuid() != 0:
         raise CannotPrepare("kubelet's folder is mounted in a private namespace: run make kubelets and make soak as root")
-    for program in ("go", "unshare", "mount", "nice"):
+    for program in ("go", "unshare", "setpriv", "mount", "nice"):
         if not shutil.which(program):
             raise CannotPrepare(f"{program} is not in PATH: install Go 1.26 or newer from https://go.dev/dl, and util-linux")
     # Go finds its caches by HOME and does not ask the user database where that is unset.

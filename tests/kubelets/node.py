@@ -46,8 +46,8 @@ class KubeletNode(Node):
         return self.kubelet_dir / "device-plugins"
 
     def command(self, *argv: str) -> list[str]:
-        # Only kubelet needs its folder in the fixed place; everybody else finds the same files in ours.
-        return list(argv)
+        # Only kubelet needs its folder in the fixed place; everybody else finds the same files in ours. Nobody outlives the tests.
+        return ["setpriv", "--pdeathsig=KILL", "--", *argv]
 
     async def start_kubelet(self) -> None:
         assert self._manager is None, "kubelet is running"
