@@ -51,18 +51,19 @@ class PluginClient:
 
     async def lists(self) -> AsyncIterator[ListAndWatchResponse]:
         """Yield what ListAndWatch sends. Whatever ends the stream, its normal end too, ends the iteration or raises."""
-        if not self._channel.is_connected:  # grpclib would connect again, and kubelet does not
-            return
         async for message in self.stub.list_and_watch(Empty()):
             yield message
 
     def close(self) -> None:
-        """Close the connection, as kubelet does when it is done with a plugin."""
+        """Close the connection for good, as kubelet does when it is done with a plugin."""
         self._channel.close()
 
-    def cut(self) -> None:
-        """Lose the connection without a word, as when the process dies."""
-        self._channel.cut()
+    def cut(self) -> bool:
+        """Lose the connection without a word; say whether there was one.
+
+        As with grpc-go, calls that were under way fail and the next one connects anew.
+        """
+        return self._channel.cut()
 
 
 class _PluginChannel(Channel):
@@ -70,11 +71,16 @@ class _PluginChannel(Channel):
         super().__init__(path=str(socket_path), codec=_LimitedCodec(), config=Configuration())
         self._authority = "localhost"
         self._connection: _Connection | None = None
+        self._is_closed = False
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the connection that was dialled is still there."""
-        return self._connected
+    async def __connect__(self) -> H2Protocol:
+        if self._is_closed:
+            raise ConnectionResetError("the client connection is closing")
+        return await super().__connect__()
+
+    def close(self) -> None:
+        self._is_closed = True
+        super().close()
 
     async def connect(self) -> bool:
         """Try once to connect and wait for the plugin's settings; say whether they came."""
@@ -86,10 +92,12 @@ class _PluginChannel(Channel):
         await self._connection.settled.wait()
         return self._connection.has_settings
 
-    def cut(self) -> None:
-        if self._connection is not None and self._connection.transport is not None:
-            self._connection.transport.abort()
-        self.close()
+    def cut(self) -> bool:
+        transport = self._connection.transport if self._connection is not None else None
+        if transport is None or transport.is_closing():
+            return False
+        transport.abort()
+        return True
 
     def _protocol_factory(self) -> H2Protocol:
         self._connection = _Connection(super()._protocol_factory())

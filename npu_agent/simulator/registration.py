@@ -78,20 +78,16 @@ class Clients:
 
     async def cut(self) -> None:
         """Lose all connections without a word; return when kubelet has noticed the end of each stream."""
-        cut = self._streaming.copy()
-        self._lose_all()
+        cut = {client for client in self._open if client.cut()}
         while cut & self._streaming:
             await self._stream_ended.wait()
 
     def end(self) -> None:
         """Lose all connections as the process ends: nobody is left who would notice."""
         self._ended = True
-        self._lose_all()
-
-    def _lose_all(self) -> None:
         for client in self._open:
             client.cut()
-        self._open.clear()
+            client.close()
 
     def _key(self, client: PluginClient) -> object:
         return (client.resource, client.socket_path) if self._behaviour.clients_by_socket else client.resource
@@ -127,8 +123,6 @@ class Clients:
             raise errors[0]
 
     async def _run(self, client: PluginClient) -> None:
-        # It may have been cut while it was dialled and have come back since.
-        self._open.add(client)
         self._streaming.add(client)
         try:
             async for message in client.lists():

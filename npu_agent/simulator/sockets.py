@@ -50,9 +50,13 @@ class Listener:
     async def end(self) -> None:
         """Cut all connections and stop listening. The file stays."""
         self._server.has_ended = True
-        if self._server.is_started:
+        if self._socket is not None and self._server.is_started:
+            # asyncio leaks what it accepted in this turn of the loop if the server is closed before the next one.
+            asyncio.get_running_loop().remove_reader(self._socket)
+            await asyncio.sleep(0)
             self._server.close()
             self.cut()
+            await self._server.all_lost()
             await self._server.wait_closed()
         if self._socket is not None:
             self._socket.close()
@@ -64,6 +68,8 @@ class _Server(Server):
         self.transports: set[asyncio.Transport] = set()
         self.has_ended = False
         """A connection that was accepted and not yet begun dies with the process too."""
+        self._begun = 0
+        self._lost = asyncio.Event()
 
     @property
     def is_started(self) -> bool:
@@ -71,7 +77,20 @@ class _Server(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
+        self._begun += 1
         return _Connection(plain, self)
+
+    def lost(self, transport: asyncio.Transport | None) -> None:
+        if transport is not None:
+            self.transports.discard(transport)
+        self._begun -= 1
+        self._lost.set()
+
+    async def all_lost(self) -> None:
+        """Return when no connection is left."""
+        while self._begun:
+            self._lost.clear()
+            await self._lost.wait()
 
 
 class _Connection(H2Protocol):
@@ -90,5 +109,4 @@ class _Connection(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        if self._transport is not None:
-            self._server.transports.discard(self._transport)
+        self._server.lost(self._transport)
