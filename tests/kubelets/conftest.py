@@ -18,25 +18,24 @@ from tests.scenarios.versions import as_numbers
 _SINCE = {sidecars.__name__: "1.29", pod_status.__name__: "1.36"}
 """Scenarios of what older kubelets do not have."""
 
+_CELL = "scenario and kubelet"
 _results: dict[str, dict[str, str]] = {}
+"""What became of each scenario, by version."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    mine = [item for item in items if isinstance(item, pytest.Function) and item.path.is_relative_to(Path(__file__).parent)]
-    for item in mine:
+    too_old = set()
+    for item in items:
+        if not isinstance(item, pytest.Function) or not item.path.is_relative_to(Path(__file__).parent):
+            continue
         item.add_marker(pytest.mark.kubelets)
-    too_old = [item for item in mine if not _is_offered(item)]
-    config.hook.pytest_deselected(items=too_old)
+        version = item.callspec.params["version"]
+        scenario = item.name.replace(f"[{version}]", "").replace(f"{version}-", "")
+        item.user_properties.append((_CELL, (scenario.removeprefix("test_").replace("_", " "), version)))
+        if as_numbers(version) < as_numbers(_SINCE.get(item.function.__module__, "0")):
+            too_old.add(item)
+    config.hook.pytest_deselected(items=list(too_old))
     items[:] = [item for item in items if item not in too_old]
-
-
-def _is_offered(item: pytest.Function) -> bool:
-    version = _version(item)
-    return version is None or as_numbers(version) >= as_numbers(_SINCE.get(item.function.__module__, "0"))
-
-
-def _version(item: pytest.Function) -> str | None:
-    return item.callspec.params.get("version") if hasattr(item, "callspec") else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,11 +65,9 @@ async def node(version: str, program: Path) -> AsyncIterator[KubeletNode]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    name, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
-    version = next((part for part in parameters.rstrip("]").split("-") if part in build.known_versions()), "")
-    if version:
-        scenario = f"{name}[{'-'.join(part for part in parameters.rstrip(']').split('-') if part != version)}]".removesuffix("[]")
-        if report.when == "call" or report.failed:
+    for name, value in report.user_properties:
+        if name == _CELL and (report.when == "call" or report.failed):
+            scenario, version = value
             outcomes = _results.setdefault(scenario, {})
             outcomes[version] = "FAILED" if report.failed or outcomes.get(version) == "FAILED" else "ok"
 
@@ -82,7 +79,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("kubelets")
     for scenario, outcomes in _results.items():
         row = " ".join(f"{outcomes.get(version, '-'):>7}" for version in versions)
-        terminalreporter.write_line(f"{row}  {scenario.removeprefix('test_').replace('_', ' ')}")
+        terminalreporter.write_line(f"{row}  {scenario}")
     terminalreporter.write_line(" ".join(f"{version:>7}" for version in versions))
     passed = (sum(outcomes.get(version) == "ok" for outcomes in _results.values()) for version in versions)
     of = (sum(version in outcomes for outcomes in _results.values()) for version in versions)
