@@ -18,7 +18,7 @@ class Silent(PodResourcesListerBase):
 
     async def list(self, message: ListPodResourcesRequest) -> ListPodResourcesResponse:
         self.asked.set()
-        await asyncio.sleep(60)
+        await anyio.sleep_forever()
         return ListPodResourcesResponse()
 
 

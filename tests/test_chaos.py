@@ -7,7 +7,6 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +19,7 @@ from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.faults import RegisterFault
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.pods import Container, Pod
+from tests.scenarios.eventually import eventually
 
 NPU = "furiosa.ai/npu"
 EVENTS = 500
@@ -63,13 +63,15 @@ class Node:
             await self.agent.wait()
 
     async def command(self, name: str, card: str) -> None:
-        with anyio.fail_after(20):  # for a process that is just starting
-            while True:
-                with suppress(AgentUnreachable):
-                    async with AgentClient(self.folder / "run") as agent:
-                        await agent.command("fake", name, [card])
-                    return
-                await anyio.sleep(0.02)  # a process that starts offers no event
+        async def is_done() -> bool:
+            try:
+                async with AgentClient(self.folder / "run") as agent:
+                    await agent.command("fake", name, [card])
+            except AgentUnreachable:  # the process is just starting
+                return False
+            return True
+
+        await eventually(is_done, bool, within_s=20)
 
     def any_card(self, of: set[str]) -> str | None:
         return self.rng.choice(sorted(of)) if of else None
