@@ -13,7 +13,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class SoakFailed(Exception):
 
 @dataclass(slots=True)
 class Figures:
-    """What one version took, in seconds, and what became of the agent's memory and open files from the first rounds to the last."""
+    """What one version took, in seconds, and what the agent had after the first tenth of the restarts and after the last."""
 
     version: str
     back_s: list[float] = field(default_factory=list)
@@ -49,25 +50,17 @@ class Figures:
     pods: int = 0
 
 
-async def soak(version: str, program: Path, rounds: int, seed: int, alone: anyio.Lock, together: anyio.CapacityLimiter) -> Figures:
-    """Run `rounds` rounds of each kind on one version. Raises SoakFailed."""
-    rng = random.Random(f"{seed} {version}")
-    figures = Figures(version)
+@asynccontextmanager
+async def fresh_host(version: str, program: Path, seed: int) -> AsyncIterator[Host]:
+    """A node of that version on which the agent has settled."""
     with tempfile.TemporaryDirectory(prefix="npu-", dir="/dev/shm") as folder:
         async with (
             KubeletNode(version, program, Path(folder)) as node,
             Agent(node, cards=CARDS, probe_timeout_s=0.2) as agent,
         ):
-            host = Host(node, agent, rng, CARDS)
+            host = Host(node, agent, random.Random(f"{seed} {version}"), CARDS)
             await host.settle(within_s=20)
-            # Restarts are measured, so nothing else runs beside them.
-            async with alone:
-                await repeat(figures, host, "restart", rounds, lambda: restart(host, figures))
-            async with together:
-                await repeat(figures, host, "cut", rounds, lambda: cut(host, figures))
-                await repeat(figures, host, "fault", rounds, lambda: fault(host, figures))
-            figures.pods = host.pods_run
-    return figures
+            yield host
 
 
 async def repeat(figures: Figures, host: Host, kind: str, rounds: int, once: Callable[[], Awaitable[None]]) -> None:
@@ -87,7 +80,8 @@ async def repeat(figures: Figures, host: Host, kind: str, rounds: int, once: Cal
     if kind == "fault":
         return  # the agent has restarted in between
     after = await host.agent_at_rest(before)
-    figures.memory_kib, figures.files = (before.memory_kib, after.memory_kib), (before.files, after.files)
+    if kind == "restart":
+        figures.memory_kib, figures.files = (before.memory_kib, after.memory_kib), (before.files, after.files)
     if after.files > before.files or after.memory_kib - before.memory_kib > GROWTH_KIB:
         raise SoakFailed(f"kubelet {figures.version}: over {rounds - warm} rounds of {kind} the agent grew from {before} to {after}")
 
@@ -114,10 +108,11 @@ async def fault(host: Host, figures: Figures) -> None:
     """Something happens to a card, the agent, kubelet or the files between them; now and then several things at once."""
     for _ in range(host.rng.choice([1, 1, 2, 4])):
         await host.something()
-    await host.come_and_go()
     began = time.monotonic()
     await host.settle(within_s=SETTLES_WITHIN_S)
     figures.settle_s.append(time.monotonic() - began)
+    await host.come_and_go()
+    await host.settle(within_s=SETTLES_WITHIN_S)
 
 
 def table(all_figures: Sequence[Figures]) -> str:
@@ -145,19 +140,32 @@ def _tail(text: str) -> str:
 
 
 async def run(programs: Mapping[str, Path], rounds: int, seed: int) -> list[Figures]:
-    """Soak all versions; each takes its share of the rounds."""
+    """Soak all versions; each takes its share of the rounds. Raises SoakFailed, alone or in a group."""
     share = -(-rounds // len(programs))
-    alone, together = anyio.Lock(), anyio.CapacityLimiter(AT_ONCE)
-    results: dict[str, Figures] = {}
+    all_figures = {version: Figures(version) for version in programs}
+    # Restarts are measured, so nothing else runs beside them.
+    for version, figures in all_figures.items():
+        async with fresh_host(version, programs[version], seed) as host:
+            await repeat(figures, host, "restart", share, lambda host=host, figures=figures: restart(host, figures))
+            figures.pods += host.pods_run
+        _say(f"kubelet {version} is through {share} restarts")
+    at_once = anyio.CapacityLimiter(AT_ONCE)
 
-    async def one(version: str) -> None:
-        results[version] = await soak(version, programs[version], share, seed, alone, together)
-        sys.stderr.write(f"soak: kubelet {version} is through {share} rounds of each kind\n")
+    async def break_things(version: str, figures: Figures) -> None:
+        async with at_once, fresh_host(version, programs[version], seed) as host:
+            await repeat(figures, host, "cut", share, lambda: cut(host, figures))
+            await repeat(figures, host, "fault", share, lambda: fault(host, figures))
+            figures.pods += host.pods_run
+        _say(f"kubelet {version} is through {share} cuts and {share} faults")
 
     async with anyio.create_task_group() as tasks:
-        for version in programs:
-            tasks.start_soon(one, version)
-    return [results[version] for version in programs]
+        for version, figures in all_figures.items():
+            tasks.start_soon(break_things, version, figures)
+    return list(all_figures.values())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"soak: {text}\n")
 
 
 def main() -> None:
