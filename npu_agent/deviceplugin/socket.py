@@ -23,6 +23,8 @@ from npu_agent.flow import Current
 
 SELF_CALL_TIMEOUT_S = 2.0
 
+CLOSE_WITHIN_S = 0.5
+
 PREFIX = "npu-agent-"
 
 MAX_SOCKET_PATH = 107
@@ -47,7 +49,7 @@ class PluginSocket:
         self._on_change = on_change
         self._inode: tuple[int, int] | None = None
         self._server = _Server([DevicePluginService(pool, lists, host, self._stream)], on_change)
-        self._again: list[asyncio.Server] = []
+        self._listening: list[tuple[socket.socket, asyncio.Server]] = []
 
     @property
     def connections(self) -> int:
@@ -61,9 +63,7 @@ class PluginSocket:
                 f"a socket in {self.path.parent} would have a path longer than {MAX_SOCKET_PATH} bytes; use a shorter --kubelet-dir"
             )
         try:
-            with anyio.CancelScope(shield=True):
-                await self._server.start(path=str(self.path))
-            self._inode = _inode(self.path)
+            await self._listen()
             channel = Channel(path=str(self.path))
             try:
                 await call(DevicePluginStub(channel).get_device_plugin_options(Empty(), timeout=SELF_CALL_TIMEOUT_S))
@@ -78,13 +78,22 @@ class PluginSocket:
 
     async def restore(self) -> None:
         """Make the file again after somebody removed it. kubelet's connection lives on meanwhile and is not touched."""
-        loop = asyncio.get_running_loop()
         try:
-            # Cancelled half way, a listening socket would be nobody's to close; it takes no time.
-            with anyio.CancelScope(shield=True):
-                self._again.append(await loop.create_unix_server(self._server.connection, str(self.path)))
+            await self._listen()
         except OSError as error:
             raise OwnSocketBroken(f"our socket {self.path} was removed and cannot be made again: {error}") from error
+
+    async def _listen(self) -> None:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(self.path))
+            # Cancelled half way, it would be nobody's to close; it takes no time.
+            with anyio.CancelScope(shield=True):
+                server = await asyncio.get_running_loop().create_unix_server(self._server.connection, sock=listening)
+        except BaseException:
+            listening.close()
+            raise
+        self._listening.append((listening, server))
         self._inode = _inode(self.path)
 
     async def stop(self, *, within_s: float) -> None:
@@ -93,18 +102,26 @@ class PluginSocket:
         The streams must have been ended before (None in `lists`), so that their trailers are on the way: a kubelet that gets them
         knows at once, and closes the connection when it has forgotten us.
         """
-        with anyio.move_on_after(within_s):
-            while self._server.transports:
-                await self._server.wait_change()
-        for transport in list(self._server.transports):
-            transport.close()
-        for server in self._again:
+        try:
+            with anyio.move_on_after(within_s):
+                while self._server.transports:
+                    await self._server.wait_change()
+        finally:
+            if self.is_there():
+                self.path.unlink(missing_ok=True)
+            with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
+                await self._close()
+
+    async def _close(self) -> None:
+        # asyncio loses a connection that it accepted in the same turn of its loop in which the server is closed.
+        for listening, _ in self._listening:
+            asyncio.get_running_loop().remove_reader(listening)
+        await asyncio.sleep(0)
+        for _, server in self._listening:
             server.close()
-        if self._inode is None:  # it was never started
-            return
-        if self.is_there():
-            self.path.unlink(missing_ok=True)
-        self._server.close()
+        self._server.close_connections()
+        while self._server.connections:
+            await self._server.wait_change()
 
     def _stream(self, change: int) -> None:
         self.streams += change
@@ -125,29 +142,42 @@ def remove_stale_sockets(folder: Path) -> None:
 
 
 class _Server(Server):
-    """grpclib's server, with the connections known: closing it closes none of them, and a connection's end is how kubelet's is seen."""
+    """grpclib's server for connections that are known: closing it closes none of them, and a connection's end is how kubelet's is seen.
+
+    It does not listen itself, so that a socket file that was removed can be made again beside the connections that live on.
+    """
 
     def __init__(self, handlers: list[DevicePluginService], on_change: Callable[[], None]) -> None:
         super().__init__(handlers)
+        self.connections = 0
+        """Connections that are begun, also those that have no transport yet."""
         self.transports: set[asyncio.Transport] = set()
         self._on_change = on_change
         self._changed = asyncio.Event()
+        self._closing = False
 
     def connection(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
-        return self._protocol_factory()
-
-    def _protocol_factory(self) -> H2Protocol:
-        plain = super()._protocol_factory()
-        return _Connection(self, plain)
+        self.connections += 1
+        return _Connection(self, self._protocol_factory())
 
     def opened(self, transport: asyncio.Transport) -> None:
         self.transports.add(transport)
+        if self._closing:
+            transport.close()
         self._ring()
 
-    def closed(self, transport: asyncio.Transport) -> None:
-        self.transports.discard(transport)
+    def closed(self, transport: asyncio.Transport | None) -> None:
+        self.connections -= 1
+        if transport is not None:
+            self.transports.discard(transport)
         self._ring()
+
+    def close_connections(self) -> None:
+        """Close all connections, those that are still to come too."""
+        self._closing = True
+        for transport in self.transports:
+            transport.close()
 
     async def wait_change(self) -> None:
         """Return when a connection has come or gone."""
@@ -173,8 +203,7 @@ class _Connection(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        if self._transport is not None:
-            self._server.closed(self._transport)
+        self._server.closed(self._transport)
 
 
 def _file_name(resource: str) -> str:
