@@ -183,24 +183,25 @@ class Host:
     async def upgrade_the_agent(self) -> None:
         self.done.append("upgrade the agent")
         await self.agent.upgrade()
-        await self._agent_answers()
+        await self._agent_is_registered()
 
     async def _start_the_agent(self) -> None:
         await self.agent.start()
-        await self._agent_answers()
+        await self._agent_is_registered()
 
-    async def _agent_answers(self) -> None:
-        """A new process has all cards, and all are well."""
+    async def _agent_is_registered(self) -> None:
+        """Return when it is; a new process has all cards, and all are well."""
         self.present, self.well = set(self.all_cards), set(self.all_cards)
 
-        async def answers() -> bool:
+        async def is_registered() -> bool:
             with suppress(AgentUnreachable):
                 async with AgentClient(self.agent.runtime_dir) as agent:
-                    await agent.status()
-                return True
+                    registrations = [resource.registration for resource in (await agent.status()).resources]
+                return all(registration and registration.state == "registered" for registration in registrations)
             return False
 
-        await eventually(answers, bool, within_s=START_S)
+        # A kubelet that forgot the last agent, because a stranger's registration failed, shows its devices as if it were there.
+        await eventually(is_registered, bool, within_s=START_S)
         await self.settle(within_s=START_S)
 
     async def _command(self, name: str, card: str) -> None:

@@ -25,6 +25,7 @@ from tests.kubelets.faults import Host
 from tests.kubelets.manager import ManagerFailed
 from tests.kubelets.node import KubeletNode
 from tests.scenarios.agent import Agent
+from tests.scenarios.node import PodRejected
 
 CARDS = 8
 SETTLES_WITHIN_S = 2.0
@@ -70,7 +71,7 @@ async def repeat(figures: Figures, host: Host, kind: str, rounds: int, once: Cal
         try:
             await once()
             await host.check_pods()
-        except (ManagerFailed, AssertionError, TimeoutError) as error:
+        except (ManagerFailed, PodRejected, AssertionError, TimeoutError) as error:
             done = "\n  ".join(host.done[-12:])
             raise SoakFailed(
                 f"kubelet {figures.version}, {kind} {number + 1}: {error}\nbefore:\n  {done}\nthe agent said:\n{_tail(host.agent.said())}"
