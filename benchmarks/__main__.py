@@ -1,4 +1,4 @@
-"""Measure everything, print a table, and write build/bench.json; the exit status says whether every target is met."""
+"""Measure everything, or the themes named (`python -m benchmarks link`), print a table, and write build/bench.json."""
 
 import asyncio
 import os
@@ -28,7 +28,6 @@ def main() -> None:
     write(figures, RESULT)
     print(table(figures))
     print(f"Load when it ended: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors. Written to {RESULT}.")
-    sys.exit(not all(figure.is_met for figure in figures))
 
 
 if __name__ == "__main__":
