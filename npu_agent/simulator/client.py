@@ -74,9 +74,11 @@ class _PluginChannel(Channel):
         self._is_closed = False
 
     async def __connect__(self) -> H2Protocol:
-        if self._is_closed:
+        protocol = None if self._is_closed else await super().__connect__()
+        if protocol is None or self._is_closed:
+            super().close()  # it may have been closed while it connected
             raise ConnectionResetError("the client connection is closing")
-        return await super().__connect__()
+        return protocol
 
     def close(self) -> None:
         self._is_closed = True

@@ -64,6 +64,8 @@ class Clients:
 
     async def register(self, request: RegisterRequest) -> Empty:
         """Do what Register does before it answers. Raises DeviceError."""
+        if self._ended:
+            await anyio.sleep_forever()  # nobody is left to carry it out; the call is about to be cancelled
         log.info("Got registration request from device plugin with resource %s (%s)", request.resource_name, request.endpoint)
         if reason := refusal(request):
             raise DeviceError(reason)
