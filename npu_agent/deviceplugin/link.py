@@ -46,6 +46,9 @@ class KubeletLink:
         self._connections_ended_at = 0.0
         self._streams = 0
         self._failures = 0
+        """Registrations in a row that came to no stream."""
+        self._drops = 0
+        """Streams in a row that were short-lived."""
         self._retry_at = 0.0
         self._told = ""
 
@@ -221,13 +224,14 @@ class KubeletLink:
         now = time.monotonic()
         if streams > self._streams:
             self._stream_up_at = now
+            self._failures = 0
             self._told = ""
         elif self._streams and not streams:
             self._stream_ended_at = now
-            self._failures = self._failures + 1 if now - self._stream_up_at < reconcile.SHORT_LIVED_S else 0
-            if self._failures:
+            self._drops = self._drops + 1 if now - self._stream_up_at < reconcile.SHORT_LIVED_S else 0
+            if self._drops:
                 self._retry_at = now + reconcile.backoff(
-                    self._failures, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S, random=_spread()
+                    self._drops, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_DROPPED_RETRY_S, random=_spread()
                 )
             log.warning("%s: kubelet ended its stream", self.resource)
         if self._socket and not self._socket.connections:

@@ -18,6 +18,7 @@ SHORT_LIVED_S = 1.0
 
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 10.0
+MAX_DROPPED_RETRY_S = 1.0
 UNREACHABLE_FIRST_RETRY_S = 0.005
 UNREACHABLE_MAX_RETRY_S = 1.0
 
@@ -95,7 +96,7 @@ def decide(facts: Facts) -> Decision:
         due = max(due, facts.stream_ended_at + NOTICE_S if facts.connections else facts.connections_ended_at + SETTLE_S)
     elif facts.accepted:
         reason = "kubelet accepted the registration and has not opened its stream"
-        due = max(due, facts.attempted_at + STREAM_EXPECTED_S)
+        due = max(due, facts.attempted_at + STREAM_EXPECTED_S if facts.connections else facts.connections_ended_at + SETTLE_S)
     if facts.now < due:
         return Decision(Step.WAIT, reason, due - facts.now)
     return Decision(Step.REGISTER, reason)

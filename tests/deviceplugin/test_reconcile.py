@@ -48,9 +48,14 @@ def test_a_stream_that_ended_is_given_time_until_kubelet_closed_its_connection()
 
 
 def test_a_registration_without_a_stream_is_made_again() -> None:
-    silent = {"streams": 0, "streams_seen": 0, "attempted_at": 50.0}
+    silent = {"streams": 0, "streams_seen": 0, "attempted_at": 50.0, "connections_ended_at": 49.0}
     assert decided(**silent).wait_s == STREAM_EXPECTED_S
     assert decided(**silent, now=50.0 + STREAM_EXPECTED_S).step is Step.REGISTER
+
+
+def test_a_registration_whose_connection_is_lost_before_the_stream_is_made_again_without_waiting_for_it() -> None:
+    lost = {"now": 0.0, "streams": 0, "streams_seen": 0, "attempted_at": 0.0, "connections": 0}
+    assert decided(**lost).wait_s == SETTLE_S
 
 
 def test_a_failed_registration_is_tried_again_when_it_is_due() -> None:
