@@ -97,7 +97,7 @@ class DevicePluginService(DevicePluginBase):
         except Exception:
             log.exception("%s: no preference could be found for %r; the first devices are taken", self._pool.value.resource, request)
             first = dict.fromkeys([*request.must_include_device_ids, *request.available_device_ids])
-            return list(first)[: request.allocation_size]
+            return list(first)[: max(request.allocation_size, 0)]
 
     async def allocate(self, message: AllocateRequest) -> AllocateResponse:
         """Say what each container needs to use its devices. Nothing is kept: kubelet never tells when an allocation ends."""
