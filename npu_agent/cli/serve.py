@@ -45,6 +45,9 @@ def serve(
     ] = False,
 ) -> None:
     """Run the agent: find accelerators, watch their health, and give them to pods through kubelet."""
+    import gc
+
+    gc.disable()  # nothing of what is imported is garbage, and looking for some is a tenth of the start
     import asyncio
     import logging
 
@@ -56,6 +59,8 @@ def serve(
     from npu_agent.control.instance import AlreadyRunning, RuntimeFolderUnusable
     from npu_agent.deviceplugin.errors import FolderUnlinked
 
+    gc.freeze()
+    gc.enable()
     configuration = paths.configuration(config, backend)
     logs.set_up(log_level.value, log_format.value)
     options = Options(
