@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from tests.scenarios.eventually import eventually
 from tests.scenarios.node import Node, Quantity
 from tests.scenarios.seen import shows
 from tests.scenarios.versions import since
@@ -115,12 +116,18 @@ async def test_the_deadline_of_register_ends_what_it_began_from_1_35_on(node: No
         plugin.may_answer.clear()
         with pytest.raises(TimeoutError):
             await register(plugin.plugin_dir, plugin.endpoint, timeout_s=0.3)
-        plugin.may_answer.set()
         if since(node, "1.35"):
+
+            async def awaited() -> int:
+                return plugin.options_awaited
+
+            await eventually(awaited, lambda count: count == 0)
+            plugin.may_answer.set()
             assert await plugin.register() is None
             await shows(node, 1, 1, resource=RESOURCE)
             assert len(plugin.calls_of("list")) == 1
         else:
+            plugin.may_answer.set()
             await shows(node, 1, 1, resource=RESOURCE)
             assert len(plugin.calls_of("options")) == 1
 

@@ -78,6 +78,8 @@ class Plugin(DevicePluginBase):
         self.pre_start_errors: list[GRPCError] = []
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.preferences: list[tuple[frozenset[str], frozenset[str], int]] = []
+        self.options_awaited = 0
+        """Calls of GetDevicePluginOptions that kubelet waits for now."""
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.allocate_called = asyncio.Event()
@@ -103,7 +105,11 @@ class Plugin(DevicePluginBase):
 
     async def get_device_plugin_options(self, message: Empty) -> DevicePluginOptions:
         self.calls.append(("options", ()))
-        await self.may_answer.wait()
+        self.options_awaited += 1
+        try:
+            await self.may_answer.wait()
+        finally:
+            self.options_awaited -= 1
         if self.options_error is not None:
             raise self.options_error
         return self.options
