@@ -65,15 +65,15 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	k8s.io/apiserver v0.26.15 // indirect
 	k8s.io/client-go v0.26.15 // indirect
-	k8s.io/cloud-provider v0.0.0 // indirect
+	k8s.io/cloud-provider v0.26.15 // indirect
 	k8s.io/component-base v0.26.15 // indirect
 	k8s.io/component-helpers v0.26.15 // indirect
-	k8s.io/cri-api v0.0.0 // indirect
-	k8s.io/csi-translation-lib v0.0.0 // indirect
-	k8s.io/dynamic-resource-allocation v0.0.0 // indirect
+	k8s.io/cri-api v0.26.15 // indirect
+	k8s.io/csi-translation-lib v0.26.15 // indirect
+	k8s.io/dynamic-resource-allocation v0.26.15 // indirect
 	k8s.io/kube-openapi v0.0.0-20221012153701-172d655c2280 // indirect
-	k8s.io/kube-scheduler v0.0.0 // indirect
-	k8s.io/mount-utils v0.0.0 // indirect
+	k8s.io/kube-scheduler v0.26.15 // indirect
+	k8s.io/mount-utils v0.26.15 // indirect
 	k8s.io/utils v0.0.0-20221107191617-1a15be271d1d // indirect
 	sigs.k8s.io/json v0.0.0-20220713155537-f223a00ba0e2 // indirect
 	sigs.k8s.io/structured-merge-diff/v4 v4.2.3 // indirect
@@ -92,14 +92,14 @@ replace (
 	k8s.io/code-generator => k8s.io/code-generator v0.26.15
 	k8s.io/component-base => k8s.io/component-base v0.26.15
 	k8s.io/component-helpers => k8s.io/component-helpers v0.26.15
-	k8s.io/controller-manager => k8s.io/controller-manager v0.26.15
+	k8s.io/controller-manager => k8s.io/controller-manager v0.26.13
 	k8s.io/cri-api => k8s.io/cri-api v0.26.15
 	k8s.io/csi-translation-lib => k8s.io/csi-translation-lib v0.26.15
 	k8s.io/dynamic-resource-allocation => k8s.io/dynamic-resource-allocation v0.26.15
 	k8s.io/kms => k8s.io/kms v0.26.15
 	k8s.io/kube-aggregator => k8s.io/kube-aggregator v0.26.15
-	k8s.io/kube-controller-manager => k8s.io/kube-controller-manager v0.26.15
-	k8s.io/kube-proxy => k8s.io/kube-proxy v0.26.15
+	k8s.io/kube-controller-manager => k8s.io/kube-controller-manager v0.26.13
+	k8s.io/kube-proxy => k8s.io/kube-proxy v0.26.13
 	k8s.io/kube-scheduler => k8s.io/kube-scheduler v0.26.15
 	k8s.io/kubectl => k8s.io/kubectl v0.26.15
 	k8s.io/kubelet => k8s.io/kubelet v0.26.15
@@ -107,7 +107,7 @@ replace (
 	k8s.io/metrics => k8s.io/metrics v0.26.15
 	k8s.io/mount-utils => k8s.io/mount-utils v0.26.15
 	k8s.io/pod-security-admission => k8s.io/pod-security-admission v0.26.15
-	k8s.io/sample-apiserver => k8s.io/sample-apiserver v0.26.15
-	k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.26.15
-	k8s.io/sample-controller => k8s.io/sample-controller v0.26.15
+	k8s.io/sample-apiserver => k8s.io/sample-apiserver v0.26.13
+	k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.26.1
+	k8s.io/sample-controller => k8s.io/sample-controller v0.26.10
 )
