@@ -1,30 +1,14 @@
 """Cards that sysfs shows: what they are, where they sit, what they are called, and that they come and go."""
 
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from npu_agent.backends.sysfs import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
+from tests.backends.only import only
 from tests.host_tree import HostTree
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> HostTree:
-    return HostTree(tmp_path)
-
-
-@pytest.fixture
-async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
-    async with SysfsBackend({}, host_root=tree.root) as made:
-        yield made
-
-
-async def only(backend: SysfsBackend) -> Accelerator:
-    (accelerator,) = await backend.scan()
-    return accelerator
 
 
 async def by_name(backend: SysfsBackend) -> dict[str, Accelerator]:

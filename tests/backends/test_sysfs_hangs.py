@@ -1,8 +1,6 @@
 """Cards whose reads do not come back: what is said of them, and that nobody waits for them."""
 
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -14,15 +12,9 @@ from tests.host_tree import HostTree
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> HostTree:
-    return HostTree(tmp_path)
-
-
-@pytest.fixture
-async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
-    async with SysfsBackend({}, host_root=tree.root) as made:
-        made.probe_timeout_s = 0.2
-        yield made
+def backend(backend: SysfsBackend) -> SysfsBackend:
+    backend.probe_timeout_s = 0.2
+    return backend
 
 
 async def readings(backend: SysfsBackend, accelerators: list[Accelerator]) -> dict[str, Reading]:

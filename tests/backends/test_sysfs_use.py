@@ -1,30 +1,14 @@
 """Cards that sysfs shows, in use: how they are, and what containers get of them."""
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from npu_agent.backends.errors import BackendError
 from npu_agent.backends.sysfs import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
+from tests.backends.only import only
 from tests.host_tree import RNGD_PES, HostTree
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> HostTree:
-    return HostTree(tmp_path)
-
-
-@pytest.fixture
-async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
-    async with SysfsBackend({}, host_root=tree.root) as made:
-        yield made
-
-
-async def only(backend: SysfsBackend) -> Accelerator:
-    (accelerator,) = await backend.scan()
-    return accelerator
 
 
 @pytest.mark.parametrize(("content", "healthy"), [("0\n", True), ("0", True), ("1\n", False), ("2\n", False), ("", False), ("ok", False)])

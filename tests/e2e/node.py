@@ -1,7 +1,6 @@
 """The node of the scenarios as it is: kubelet 1.36 and containerd, with pods that are real containers."""
 
 import asyncio
-import base64
 import json
 import signal
 import socket
@@ -12,16 +11,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grpclib.client import Channel
-
-from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
-from npu_agent.api.v1beta1 import ContainerAllocateResponse
 from tests.e2e import image
 from tests.e2e.api_server import ApiServer
 from tests.e2e.connections import connections, cut_connections
 from tests.e2e.machine import Machine, Program, answers
 from tests.e2e.programs import KUBELET_VERSION
 from tests.scenarios.eventually import eventually
+from tests.scenarios.held import devices_held, paths_allocated
 from tests.scenarios.node import Container, Node, Pod, PodRejected, Quantity
 
 _START_S = 60.0
@@ -104,25 +100,10 @@ class RealNode(Node):
             await eventually(lambda: self.pod_status(name), lambda status: not status, within_s=_POD_S)
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
-        async with Channel(path=str(self.kubelet_dir / "pod-resources" / "kubelet.sock")) as channel:
-            listed = await PodResourcesListerStub(channel).list(ListPodResourcesRequest(), timeout=10)
-        held: dict[str, dict[str, frozenset[str]]] = {}
-        for pod in listed.pod_resources:
-            if pod.name == f"{pod_name}-node1":
-                for container in pod.containers:
-                    resources = held.setdefault(container.name, {})
-                    for devices in container.devices:
-                        resources[devices.resource_name] = resources.get(devices.resource_name, frozenset()) | set(devices.device_ids)
-        return held
+        return await devices_held(self.kubelet_dir, f"{pod_name}-node1")
 
     async def allocations(self, pod_name: str) -> Mapping[str, Sequence[str]]:
-        checkpoint = json.loads((self.kubelet_dir / "device-plugins" / "kubelet_internal_checkpoint").read_text())
-        paths: dict[str, list[str]] = {}
-        for entry in checkpoint["Data"]["PodDeviceEntries"] or ():
-            if entry["PodUID"] == self._uids[pod_name]:
-                answer = ContainerAllocateResponse.parse(base64.b64decode(entry["AllocResp"]))
-                paths.setdefault(entry["ContainerName"], []).extend(device.host_path for device in answer.devices)
-        return paths
+        return paths_allocated(self.kubelet_dir, self._uids[pod_name])
 
     async def device_health(self, pod_name: str) -> Mapping[str, str]:
         status = await self.pod_status(pod_name)

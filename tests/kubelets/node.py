@@ -5,10 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpclib.client import Channel
-
-from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
 from tests.kubelets.manager import DeviceManager
+from tests.scenarios.held import devices_held
 from tests.scenarios.node import Node, Pod, PodRejected, Quantity
 from tests.scenarios.versions import since
 
@@ -86,15 +84,7 @@ class KubeletNode(Node):
             await self.ask("delete", UID=pod["UID"])
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
-        async with Channel(path=str(self.kubelet_dir / "pod-resources" / "kubelet.sock")) as channel:
-            listed = await PodResourcesListerStub(channel).list(ListPodResourcesRequest(), timeout=10)
-        held: dict[str, dict[str, frozenset[str]]] = {}
-        for pod in listed.pod_resources:
-            for container in pod.containers if pod.name == pod_name else ():
-                resources = held.setdefault(container.name, {})
-                for row in container.devices:
-                    resources[row.resource_name] = resources.get(row.resource_name, frozenset()) | set(row.device_ids)
-        return held
+        return await devices_held(self.kubelet_dir, pod_name)
 
     async def allocations(self, pod_name: str) -> Mapping[str, Sequence[str]]:
         options = await self.ask("options", UID=self._pods[pod_name]["UID"])

@@ -1,18 +1,12 @@
 """The node of the scenarios on a simulated kubelet."""
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from grpclib.client import Channel
-
-from npu_agent.api.v1 import ListPodResourcesRequest, PodResourcesListerStub
-from npu_agent.api.v1beta1 import ContainerAllocateResponse
 from npu_agent.simulator import pods
-from npu_agent.simulator.checkpoint import FILE_NAME
 from npu_agent.simulator.errors import PodRejected as Rejected
 from npu_agent.simulator.kubelet import SimulatedKubelet
+from tests.scenarios.held import devices_held, paths_allocated
 from tests.scenarios.node import Node, Pod, PodRejected, Quantity
 
 
@@ -54,24 +48,10 @@ class SimulatedNode(Node):
         self.kubelet.delete_pod(name)
 
     async def devices(self, pod_name: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
-        async with Channel(path=str(self.kubelet_dir / "pod-resources" / "kubelet.sock")) as channel:
-            listed = await PodResourcesListerStub(channel).list(ListPodResourcesRequest(), timeout=5)
-        held: dict[str, dict[str, frozenset[str]]] = {}
-        for pod in listed.pod_resources:
-            for container in pod.containers if pod.name == pod_name else ():
-                resources = held.setdefault(container.name, {})
-                for row in container.devices:
-                    resources[row.resource_name] = resources.get(row.resource_name, frozenset()) | set(row.device_ids)
-        return held
+        return await devices_held(self.kubelet_dir, pod_name)
 
     async def allocations(self, pod_name: str) -> Mapping[str, Sequence[str]]:
-        checkpoint = json.loads((self.kubelet.plugin_dir / FILE_NAME).read_text())
-        paths: dict[str, list[str]] = {}
-        for entry in checkpoint["Data"]["PodDeviceEntries"] or ():
-            if entry["PodUID"] == self.kubelet.pod(pod_name).uid:
-                answer = ContainerAllocateResponse.FromString(base64.b64decode(entry["AllocResp"]))
-                paths.setdefault(entry["ContainerName"], []).extend(device.host_path for device in answer.devices)
-        return paths
+        return paths_allocated(self.kubelet_dir, self.kubelet.pod(pod_name).uid)
 
     async def device_health(self, pod_name: str) -> Mapping[str, str]:
         return self.kubelet.device_health(pod_name)

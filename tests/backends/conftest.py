@@ -1,0 +1,20 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from npu_agent.backends.sysfs import SysfsBackend
+from tests.host_tree import HostTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> HostTree:
+    """A host without cards."""
+    return HostTree(tmp_path)
+
+
+@pytest.fixture
+async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
+    """The backend that looks at `tree`."""
+    async with SysfsBackend({}, host_root=tree.root) as made:
+        yield made
