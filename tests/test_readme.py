@@ -50,6 +50,16 @@ def test_every_command_that_is_named_exists() -> None:
         assert f"make {target} " in targets
 
 
+def test_the_figures_are_those_that_are_measured_and_the_same_in_both_languages() -> None:
+    rows = [re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) ?\|", page, re.MULTILINE) for page in (PAGE, KOREAN)]
+    measured = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
+    assert len(rows[0]) > 5
+    for name, *_ in rows[0]:
+        assert f'"{name}"' in measured
+    english, korean = ([[name, *re.findall(r"[0-9.]+", f"{seen} {floor}")] for name, seen, floor in page] for page in rows)
+    assert english == korean
+
+
 def test_every_file_that_is_named_is_there() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE + KOREAN):
         assert (ROOT / link).exists(), link
