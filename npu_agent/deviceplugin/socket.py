@@ -10,8 +10,6 @@ from pathlib import Path
 import anyio
 from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, StreamTerminatedError
-from grpclib.protocol import H2Protocol
-from grpclib.server import Server
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
 from npu_agent.calls import call
@@ -20,6 +18,7 @@ from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.deviceplugin.service import DevicePluginService, Host
 from npu_agent.flow import Current
+from npu_agent.serving import KnownServer, accept_no_more
 
 SELF_CALL_TIMEOUT_S = 2.0
 
@@ -48,7 +47,8 @@ class PluginSocket:
         """ListAndWatch streams that were ever opened."""
         self._on_change = on_change
         self._inode: tuple[int, int] | None = None
-        self._server = _Server([DevicePluginService(pool, lists, host, self._stream)], on_change)
+        self._server = KnownServer([DevicePluginService(pool, lists, host, self._stream)], on_change)
+        # It does not listen itself, so that a file that was removed can be made again beside the connections that live on.
         self._listening: list[tuple[socket.socket, asyncio.Server]] = []
 
     @property
@@ -105,7 +105,7 @@ class PluginSocket:
         try:
             with anyio.move_on_after(within_s):
                 while self._server.transports:
-                    await self._server.wait_change()
+                    await self._server.change()
         finally:
             if self.is_there():
                 self.path.unlink(missing_ok=True)
@@ -113,15 +113,11 @@ class PluginSocket:
                 await self._close()
 
     async def _close(self) -> None:
-        # asyncio loses a connection that it accepted in the same turn of its loop in which the server is closed.
-        for listening, _ in self._listening:
-            asyncio.get_running_loop().remove_reader(listening)
-        await asyncio.sleep(0)
+        await accept_no_more(listening for listening, _ in self._listening)
         for _, server in self._listening:
             server.close()
         self._server.close_connections()
-        while self._server.connections:
-            await self._server.wait_change()
+        await self._server.all_ended()
 
     def _stream(self, change: int) -> None:
         self.streams += change
@@ -139,71 +135,6 @@ def remove_stale_sockets(folder: Path) -> None:
                 path.unlink(missing_ok=True)
             except OSError:
                 continue
-
-
-class _Server(Server):
-    """grpclib's server for connections that are known: closing it closes none of them, and a connection's end is how kubelet's is seen.
-
-    It does not listen itself, so that a socket file that was removed can be made again beside the connections that live on.
-    """
-
-    def __init__(self, handlers: list[DevicePluginService], on_change: Callable[[], None]) -> None:
-        super().__init__(handlers)
-        self.connections = 0
-        """Connections that are begun, also those that have no transport yet."""
-        self.transports: set[asyncio.Transport] = set()
-        self._on_change = on_change
-        self._changed = asyncio.Event()
-        self._closing = False
-
-    def connection(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection."""
-        self.connections += 1
-        return _Connection(self, self._protocol_factory())
-
-    def opened(self, transport: asyncio.Transport) -> None:
-        self.transports.add(transport)
-        if self._closing:
-            transport.close()
-        self._ring()
-
-    def closed(self, transport: asyncio.Transport | None) -> None:
-        self.connections -= 1
-        if transport is not None:
-            self.transports.discard(transport)
-        self._ring()
-
-    def close_connections(self) -> None:
-        """Close all connections, those that are still to come too."""
-        self._closing = True
-        for transport in self.transports:
-            transport.close()
-
-    async def wait_change(self) -> None:
-        """Return when a connection has come or gone."""
-        await self._changed.wait()
-
-    def _ring(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-        self._on_change()
-
-
-class _Connection(H2Protocol):
-    def __init__(self, server: _Server, plain: H2Protocol) -> None:
-        super().__init__(plain.handler, plain.config, plain.h2_config)
-        self._server = server
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        super().connection_made(transport)
-        self._server.opened(transport)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self._server.closed(self._transport)
 
 
 def _file_name(resource: str) -> str:
