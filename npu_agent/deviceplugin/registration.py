@@ -1,5 +1,6 @@
 """Register: telling kubelet of our socket."""
 
+import time
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,9 @@ API_VERSION = "v1beta1"
 
 REGISTER_TIMEOUT_S = 16.0
 """kubelet dials us for up to 10 s while Register is open, and 1.35 and later end their dial with our deadline: it must be longer."""
+
+_TOLD_LESS_S = 1.0
+"""By how much less kubelet may be told: grpclib sends whole seconds, rounded down."""
 
 
 class KubeletConnection:
@@ -48,7 +52,7 @@ class KubeletConnection:
 
         Raises:
             KubeletUnreachable: the connection ended before an answer.
-            RegistrationRefused: kubelet's answer is an error.
+            RegistrationRefused: kubelet's answer is an error, or does not come in time.
         """
         request = RegisterRequest(
             version=API_VERSION,
@@ -56,14 +60,17 @@ class KubeletConnection:
             resource_name=resource,
             options=DevicePluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=True),
         )
+        told_s = REGISTER_TIMEOUT_S - _TOLD_LESS_S
+        began = time.monotonic()
         try:
             await call(RegistrationStub(self._channel).register(request, timeout=REGISTER_TIMEOUT_S))
-        except TimeoutError as error:
-            raise RegistrationRefused(f"no answer within {REGISTER_TIMEOUT_S:g} s") from error
+        except (TimeoutError, StreamTerminatedError) as error:
+            # kubelet 1.34 and later reset the call when the time that they were told is over, before ours is.
+            if time.monotonic() - began >= told_s:
+                raise RegistrationRefused(f"no answer within {told_s:g} s") from error
+            raise KubeletUnreachable(f"kubelet ended the connection to {self._path} before it answered: {error}") from error
         except OSError as error:
             raise self._unreachable(error) from error
-        except StreamTerminatedError as error:
-            raise KubeletUnreachable(f"kubelet ended the connection to {self._path} before it answered: {error}") from error
         except GRPCError as error:
             raise RegistrationRefused(f"{error.status.name}: {error.message}") from error
         except ProtocolError as error:

@@ -1,15 +1,18 @@
 """One life of the simulated kubelet: from reading the checkpoint to the end of the process."""
 
+import asyncio
 import logging
 import random
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from grpclib.const import Status
+from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
 
 from npu_agent.api.v1beta1 import Empty, RegisterRequest, RegistrationBase
 from npu_agent.simulator.allocation import Allocator
@@ -22,6 +25,9 @@ from npu_agent.simulator.podresources import ListedPod, PodResourcesService
 from npu_agent.simulator.registration import DIAL_TIMEOUT_S, Clients
 from npu_agent.simulator.sockets import Listener
 from npu_agent.simulator.version import Behaviour
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServerMethodFunc
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +63,7 @@ class Process:
         self.allocator = Allocator(self.devices, rng, knows_sidecars=behaviour.knows_sidecars)
         self.clients = Clients(plugins, self.devices, behaviour, tasks, dial_timeout_s=dial_timeout_s)
         resources = PodResourcesService(self.devices, listed_pods, offers_get=behaviour.offers_get)
-        self.registration = Listener(plugins / "kubelet.sock", [_Registration(self.clients, faults, called)])
+        self.registration = Listener(plugins / "kubelet.sock", [_Registration(self.clients, behaviour, faults, called)])
         self.pod_resources = Listener(kubelet_dir / "pod-resources" / "kubelet.sock", [resources])
 
     async def start(self, *, inherited: socket.socket | None = None) -> list[str]:
@@ -89,10 +95,30 @@ class Process:
 
 
 class _Registration(RegistrationBase):
-    def __init__(self, clients: Clients, faults: Faults, called: Callable[[], None]) -> None:
+    def __init__(self, clients: Clients, behaviour: Behaviour, faults: Faults, called: Callable[[], None]) -> None:
         self._clients = clients
+        self._behaviour = behaviour
         self._faults = faults
         self._called = called
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {path: handler._replace(func=self._as_kubelet_ends(handler.func)) for path, handler in super().__mapping__().items()}
+
+    def _as_kubelet_ends(self, call: "IServerMethodFunc") -> "IServerMethodFunc":
+        """Return `call` with kubelet's own end when its deadline passes; grpclib would answer with a status."""
+
+        async def ended(stream: Stream[Any, Any]) -> None:
+            try:
+                await call(stream)
+            except asyncio.CancelledError:
+                if stream.deadline is not None and not stream.deadline.time_remaining():
+                    if self._behaviour.resets_at_deadline:
+                        await stream.cancel()
+                    else:
+                        await asyncio.Event().wait()  # until the caller gives up too, or the connection ends
+                raise
+
+        return ended
 
     async def register(self, message: RegisterRequest) -> Empty:
         self._called()

@@ -11,6 +11,8 @@ class Behaviour:
     version: str
     wipes_sockets_only: bool
     """At its start it removes the sockets of its folder (1.33 and later), else every file except its checkpoint."""
+    resets_at_deadline: bool
+    """A Register call is reset when its deadline passes (1.34 and later, whose gRPC library does so), else kubelet stays silent."""
     register_governs_dial: bool
     """The deadline and the end of a Register call end its dial too (1.35 and later)."""
     clients_by_socket: bool
@@ -34,6 +36,7 @@ class Behaviour:
         return cls(
             version=version.removeprefix("v"),
             wipes_sockets_only=minor >= 33,
+            resets_at_deadline=minor >= 34,
             register_governs_dial=minor >= 35,
             clients_by_socket=minor >= 37,
             knows_sidecars=minor >= 29,

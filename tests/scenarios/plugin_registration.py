@@ -1,7 +1,10 @@
 """What kubelet makes of registrations, shown with a plugin of a few lines: the reasons for how the agent's link behaves."""
 
+import time
+
 import anyio
 import pytest
+from grpclib.exceptions import StreamTerminatedError
 
 from tests.scenarios.eventually import eventually
 from tests.scenarios.node import Node, Quantity
@@ -110,11 +113,27 @@ async def test_a_socket_that_is_connected_may_not_register_again_from_1_37_on(no
             await shows(node, 1, 1, resource=RESOURCE)
 
 
+async def test_the_deadline_of_register_resets_the_call_from_1_34_on(node: Node) -> None:
+    """Before, kubelet says nothing when it has passed."""
+    async with plugin_on(node, a=True) as plugin:
+        plugin.may_answer.clear()
+        began = time.monotonic()
+        if since(node, "1.34"):
+            with pytest.raises(StreamTerminatedError, match=r"^Stream reset by remote party"):
+                await register(plugin.plugin_dir, plugin.endpoint, timeout_s=5, told_s=0.2)
+            assert time.monotonic() - began >= 0.2
+        else:
+            with pytest.raises(TimeoutError):
+                await register(plugin.plugin_dir, plugin.endpoint, timeout_s=0.4, told_s=0.2)
+        plugin.may_answer.set()
+
+
 async def test_the_deadline_of_register_ends_what_it_began_from_1_35_on(node: Node) -> None:
     """Up to 1.34 kubelet goes on with a registration whose caller has given up."""
     async with plugin_on(node, a=True) as plugin:
         plugin.may_answer.clear()
-        with pytest.raises(TimeoutError):
+        # From 1.34 on kubelet resets the call in the same moment.
+        with pytest.raises((TimeoutError, StreamTerminatedError)):
             await register(plugin.plugin_dir, plugin.endpoint, timeout_s=0.3)
         if since(node, "1.35"):
 

@@ -1,6 +1,7 @@
 """A device plugin of a few lines, which does as it is told and keeps what kubelet asked."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import anyio
 from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib.metadata import Deadline
 
 from npu_agent.api.v1beta1 import (
     AllocateRequest,
@@ -49,16 +51,40 @@ async def until(kubelet: SimulatedKubelet, condition: Callable[[], bool]) -> Non
 
 
 async def register(
-    plugin_dir: Path, endpoint: str, *, resource: str = RESOURCE, version: str = "v1beta1", timeout_s: float = 15.0
+    plugin_dir: Path,
+    endpoint: str,
+    *,
+    resource: str = RESOURCE,
+    version: str = "v1beta1",
+    timeout_s: float = 15.0,
+    told_s: float | None = None,
 ) -> GRPCError | None:
-    """Register; return kubelet's refusal, or None."""
+    """Register; return kubelet's refusal, or None.
+
+    The call is given up after `timeout_s`. `told_s` is the deadline that kubelet is told of, if it is another one.
+    """
+    deadline = _Deadline(timeout_s, told_s if told_s is not None else timeout_s)
     async with Channel(path=str(plugin_dir / "kubelet.sock")) as channel:
         request = RegisterRequest(version=version, endpoint=endpoint, resource_name=resource)
         try:
-            await RegistrationStub(channel).register(request, timeout=timeout_s)
+            await RegistrationStub(channel).register(request, deadline=deadline)
         except GRPCError as refusal:
             return refusal
     return None
+
+
+class _Deadline(Deadline):
+    """A deadline that is another one for the caller than for whom it calls."""
+
+    def __init__(self, timeout_s: float, told_s: float) -> None:
+        super().__init__(_timestamp=time.monotonic() + timeout_s)
+        self._told_s = told_s
+        self._has_begun = False
+
+    def time_remaining(self) -> float:
+        # grpclib asks for its own timer when the call begins, and then for what it sends.
+        begun, self._has_begun = self._has_begun, True
+        return self._told_s if begun else super().time_remaining()
 
 
 class Plugin(DevicePluginBase):

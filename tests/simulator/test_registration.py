@@ -83,8 +83,8 @@ async def test_register_can_be_made_to_fail_to_wait_and_to_hang(kubelet):
         began = time.monotonic()
         assert await plugin.register() is None
         assert time.monotonic() - began >= 0.2
-        with pytest.raises(TimeoutError):
-            await register(kubelet.plugin_dir, "card.sock", timeout_s=0.2)
+        with pytest.raises(StreamTerminatedError):
+            await register(kubelet.plugin_dir, "card.sock", told_s=0.2)
 
 
 async def test_a_kubelet_that_ends_leaves_register_without_an_answer(kubelet):
