@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from grpclib.client import Channel
+from grpclib.const import Status as Code
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
@@ -68,9 +69,10 @@ class AgentClient:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except GRPCError as error:
-            raise AgentRefused(error.message or error.status.name) from error
-        except TimeoutError as error:
+        except (GRPCError, TimeoutError) as error:
+            # The agent knows the deadline too, and says so if it is the first to see that it has passed.
+            if isinstance(error, GRPCError) and error.status is not Code.DEADLINE_EXCEEDED:
+                raise AgentRefused(error.message or error.status.name) from error
             raise AgentUnreachable(f"the agent did not answer on {self._socket} within {ANSWER_TIMEOUT_S:g} s") from error
         except OSError as error:
             raise AgentUnreachable(f"no agent answers on {self._socket}: {error.strerror or error}") from error

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from grpclib.const import Status as Code
+from grpclib.exceptions import GRPCError
+from grpclib.server import Server
+
+from npu_agent.api.npu_agent.v1 import AgentBase, GetStatusRequest, Status
+from npu_agent.control import client
+from npu_agent.control.client import SOCKET_NAME, AgentClient, AgentUnreachable
+from tests.silent import silent
+
+
+class LateAgent(AgentBase):
+    """The first to see that the deadline has passed."""
+
+    async def get_status(self, message: GetStatusRequest) -> Status:
+        raise GRPCError(Code.DEADLINE_EXCEEDED)
+
+
+async def get_no_status(runtime_dir: Path) -> None:
+    async with AgentClient(runtime_dir) as agent:
+        with pytest.raises(AgentUnreachable, match=r"the agent did not answer on .*/agent\.sock within 0\.1 s"):
+            await agent.status()
+
+
+@pytest.fixture(autouse=True)
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_TIMEOUT_S", 0.1)
+
+
+async def test_an_agent_that_says_nothing_did_not_answer_in_time(tmp_path: Path) -> None:
+    with silent(tmp_path / SOCKET_NAME):
+        await get_no_status(tmp_path)
+
+
+async def test_an_agent_that_is_the_first_to_see_that_the_time_is_over_did_not_answer_in_time(tmp_path: Path) -> None:
+    server = Server([LateAgent()])
+    await server.start(path=str(tmp_path / SOCKET_NAME))
+    try:
+        await get_no_status(tmp_path)
+    finally:
+        server.close()
+        await server.wait_closed()
