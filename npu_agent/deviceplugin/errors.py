@@ -14,7 +14,7 @@ class KubeletUnreachable(DevicePluginError):
 
 
 class RegistrationRefused(DevicePluginError):
-    """kubelet answered Register with an error, or did not answer in time. The text is kubelet's."""
+    """kubelet answered Register with an error, or did not answer in time. The text is kubelet's, or says so."""
 
 
 class OwnSocketBroken(DevicePluginError):
