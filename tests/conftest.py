@@ -1,7 +1,11 @@
 """What holds for all tests."""
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is, and a busy machine is no failure.
@@ -10,3 +14,10 @@ settings.load_profile("npu-agent")
 
 # A shell that runs the tests in the background has them ignore SIGINT, and so would the programs that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A folder whose name leaves room for the path of a Unix socket, which pytest's own may not."""
+    with TemporaryDirectory(prefix="npu-") as folder:
+        yield Path(folder)

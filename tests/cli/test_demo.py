@@ -4,12 +4,9 @@ import pty
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
-import pytest
 
 PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
 STEP = re.compile(r" *\d+\.\d\d s  (kubelet|agent|pod|card|done) +\S")
@@ -18,13 +15,6 @@ STEP = re.compile(r" *\d+\.\d\d s  (kubelet|agent|pod|card|done) +\S")
 async def demo(folder: Path, **streams: int) -> asyncio.subprocess.Process:
     """Start a demo whose temporary folder is made below `folder`."""
     return await asyncio.create_subprocess_exec(PROGRAM, "demo", env={**os.environ, "TMPDIR": str(folder)}, **streams)
-
-
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    """A folder whose name leaves room for the path of a Unix socket, which pytest's own may not."""
-    with TemporaryDirectory(prefix="npu-") as folder:
-        yield Path(folder)
 
 
 async def test_the_demo_tells_each_step_with_its_time_plain_in_a_pipe_and_leaves_nothing(short_dir):

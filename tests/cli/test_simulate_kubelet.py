@@ -1,9 +1,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -12,12 +10,6 @@ from grpclib.client import Channel
 from npu_agent.api.v1beta1 import RegisterRequest, RegistrationStub
 
 PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
-
-
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="npu-") as folder:
-        yield Path(folder)
 
 
 async def simulate(*argv: str | Path, stdin: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:

@@ -3,11 +3,10 @@
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -29,13 +28,6 @@ NPU = "furiosa.ai/npu"
 WELL = Health(True, "", 0.0)
 POOL = Pool(NPU, (Device("a", "a", WELL), Device("b", "b", WELL)))
 ALL = Quantity(2, 2)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path that is short enough for sockets, which pytest's own are not."""
-    with TemporaryDirectory(prefix="npu") as path:
-        yield Path(path)
 
 
 @asynccontextmanager
@@ -61,8 +53,8 @@ async def sees(kubelet: SimulatedKubelet, quantity: Quantity) -> None:
         await kubelet.until(lambda: kubelet.quantities().get(NPU) == quantity)
 
 
-async def test_a_kubelet_that_starts_later_gets_us_as_soon_as_its_folder_and_socket_are_there(folder: Path) -> None:
-    async with SimulatedKubelet(folder / "k" / "k") as kubelet, linking(kubelet.plugin_dir) as link:
+async def test_a_kubelet_that_starts_later_gets_us_as_soon_as_its_folder_and_socket_are_there(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir / "k" / "k") as kubelet, linking(kubelet.plugin_dir) as link:
         waiting = await until(link, lambda registration: "not there" in registration.reason)
         assert waiting.state == "waiting"
         await kubelet.start()
@@ -71,8 +63,8 @@ async def test_a_kubelet_that_starts_later_gets_us_as_soon_as_its_folder_and_soc
 
 
 @pytest.mark.parametrize("same_inode", [False, True])
-async def test_a_kubelet_that_restarts_gets_us_again(folder: Path, same_inode: bool) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir):
+async def test_a_kubelet_that_restarts_gets_us_again(short_dir: Path, same_inode: bool) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir):
         await kubelet.start()
         for _ in range(3):
             await sees(kubelet, ALL)
@@ -80,8 +72,8 @@ async def test_a_kubelet_that_restarts_gets_us_again(folder: Path, same_inode: b
         await sees(kubelet, ALL)
 
 
-async def test_a_kubelet_that_restarts_twice_at_once_gets_us(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir):
+async def test_a_kubelet_that_restarts_twice_at_once_gets_us(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir):
         await kubelet.start()
         await sees(kubelet, ALL)
         await kubelet.restart()
@@ -89,9 +81,9 @@ async def test_a_kubelet_that_restarts_twice_at_once_gets_us(folder: Path) -> No
         await sees(kubelet, ALL)
 
 
-async def test_a_socket_that_a_dead_kubelet_left_behind_is_no_error(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_socket_that_a_dead_kubelet_left_behind_is_no_error(short_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with SimulatedKubelet(folder) as kubelet:
+    async with SimulatedKubelet(short_dir) as kubelet:
         await kubelet.start()
         await kubelet.stop()
         async with linking(kubelet.plugin_dir) as link:
@@ -102,8 +94,8 @@ async def test_a_socket_that_a_dead_kubelet_left_behind_is_no_error(folder: Path
     assert len([record for record in caplog.records if "nobody answers on" in record.getMessage()]) == 1
 
 
-async def test_a_stream_that_kubelet_drops_is_registered_again_though_both_sockets_stay(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
+async def test_a_stream_that_kubelet_drops_is_registered_again_though_both_sockets_stay(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir) as link:
         await kubelet.start()
         await sees(kubelet, ALL)
         await kubelet.cut_streams()
@@ -111,8 +103,8 @@ async def test_a_stream_that_kubelet_drops_is_registered_again_though_both_socke
         await sees(kubelet, ALL)
 
 
-async def test_a_socket_file_of_ours_that_is_removed_comes_back_and_kubelet_notices_nothing(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
+async def test_a_socket_file_of_ours_that_is_removed_comes_back_and_kubelet_notices_nothing(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir) as link:
         await kubelet.start()
         registered = await until(link, lambda registration: registration.state == "registered")
         path = kubelet.plugin_dir / registered.endpoint
@@ -124,8 +116,8 @@ async def test_a_socket_file_of_ours_that_is_removed_comes_back_and_kubelet_noti
         assert link.registration.value.registrations == 1
 
 
-async def test_a_folder_that_is_removed_and_made_again_is_found(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir):
+async def test_a_folder_that_is_removed_and_made_again_is_found(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir):
         await kubelet.start()
         await sees(kubelet, ALL)
         await kubelet.stop()
@@ -134,8 +126,8 @@ async def test_a_folder_that_is_removed_and_made_again_is_found(folder: Path) ->
         await sees(kubelet, ALL)
 
 
-async def test_a_folder_that_was_deleted_below_our_mount_ends_the_agent_with_a_message(folder: Path) -> None:
-    plugins = folder / "device-plugins"
+async def test_a_folder_that_was_deleted_below_our_mount_ends_the_agent_with_a_message(short_dir: Path) -> None:
+    plugins = short_dir / "device-plugins"
     plugins.mkdir()
     descriptor = os.open(plugins, os.O_PATH)
     try:
@@ -148,8 +140,8 @@ async def test_a_folder_that_was_deleted_below_our_mount_ends_the_agent_with_a_m
         os.close(descriptor)
 
 
-async def test_a_register_that_fails_is_tried_again_and_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
+async def test_a_register_that_fails_is_tried_again_and_told_once(short_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir) as link:
         kubelet.faults.register.extend([RegisterFault(refuse_with="no space left on device")] * 2)
         await kubelet.start()
         failed = await until(link, lambda registration: "no space left on device" in registration.reason)
@@ -159,8 +151,8 @@ async def test_a_register_that_fails_is_tried_again_and_told_once(folder: Path, 
     assert len([record for record in caplog.records if "no space left on device" in record.getMessage()]) == 1
 
 
-async def test_a_register_that_fails_after_kubelet_accepted_it_is_not_repeated(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir) as link:
+async def test_a_register_that_fails_after_kubelet_accepted_it_is_not_repeated(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir) as link:
         kubelet.faults.register.append(RegisterFault(refuse_with="transport is closing", after_acceptance=True))
         await kubelet.start()
         await sees(kubelet, ALL)
@@ -171,14 +163,14 @@ async def test_a_register_that_fails_after_kubelet_accepted_it_is_not_repeated(f
 
 
 async def test_a_kubelet_without_inotify_is_found_by_looking(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def exhausted() -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(watching, "Inotify", exhausted)
     monkeypatch.setattr(watching, "POLL_WITHOUT_INOTIFY_S", 0.02)
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir):
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir):
         await kubelet.start()
         await sees(kubelet, ALL)
         await kubelet.restart()
@@ -186,8 +178,8 @@ async def test_a_kubelet_without_inotify_is_found_by_looking(
     assert len([record for record in caplog.records if "inotify cannot be used (Too many open files)" in record.getMessage()]) == 1
 
 
-async def test_the_end_of_the_agent_is_seen_at_once_and_leaves_no_socket(folder: Path) -> None:
-    async with SimulatedKubelet(folder) as kubelet:
+async def test_the_end_of_the_agent_is_seen_at_once_and_leaves_no_socket(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet:
         await kubelet.start()
         async with linking(kubelet.plugin_dir):
             await sees(kubelet, ALL)
@@ -195,9 +187,9 @@ async def test_the_end_of_the_agent_is_seen_at_once_and_leaves_no_socket(folder:
         assert [path.name for path in kubelet.plugin_dir.glob("npu-agent-*")] == []
 
 
-async def test_a_change_of_the_pool_reaches_kubelet(folder: Path) -> None:
+async def test_a_change_of_the_pool_reaches_kubelet(short_dir: Path) -> None:
     pool = Current(POOL)
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir, pool):
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, pool):
         await kubelet.start()
         await sees(kubelet, ALL)
         pool.set(replace(POOL, devices=(Device("a", "a", WELL), Device("b", "b", Health(False, "too hot", 1.0)))))
@@ -206,17 +198,17 @@ async def test_a_change_of_the_pool_reaches_kubelet(folder: Path) -> None:
         await sees(kubelet, Quantity(0, 0))
 
 
-async def test_a_folder_whose_path_is_too_long_for_a_socket_is_a_reason_and_no_crash(folder: Path) -> None:
-    deep = folder / ("x" * (75 - len(str(folder))))
+async def test_a_folder_whose_path_is_too_long_for_a_socket_is_a_reason_and_no_crash(short_dir: Path) -> None:
+    deep = short_dir / ("x" * (75 - len(str(short_dir))))
     async with SimulatedKubelet(deep) as kubelet, linking(kubelet.plugin_dir) as link:
         await kubelet.start()
         await until(link, lambda registration: "use a shorter --kubelet-dir" in registration.reason)
 
 
-async def test_a_list_that_is_too_large_keeps_the_one_before_and_is_a_problem(folder: Path) -> None:
+async def test_a_list_that_is_too_large_keeps_the_one_before_and_is_a_problem(short_dir: Path) -> None:
     pool = Current(POOL)
     crowd = replace(POOL, devices=tuple(Device(f"{number:0>63}", "a", WELL) for number in range(60_000)))
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir, pool) as link:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, pool) as link:
         await kubelet.start()
         await sees(kubelet, ALL)
         pool.set(crowd)
@@ -226,9 +218,9 @@ async def test_a_list_that_is_too_large_keeps_the_one_before_and_is_a_problem(fo
         await until(link, lambda registration: not registration.problem)
 
 
-async def test_a_pool_that_is_too_large_from_the_start_is_registered_as_empty_with_the_problem_told(folder: Path) -> None:
+async def test_a_pool_that_is_too_large_from_the_start_is_registered_as_empty_with_the_problem_told(short_dir: Path) -> None:
     crowd = Current(replace(POOL, devices=tuple(Device(f"{number:0>63}", "a", WELL) for number in range(60_000))))
-    async with SimulatedKubelet(folder) as kubelet, linking(kubelet.plugin_dir, crowd) as link:
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, crowd) as link:
         await kubelet.start()
         await sees(kubelet, Quantity(0, 0))
         assert "60000 devices" in link.registration.value.problem

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import grpclib.client
@@ -17,13 +16,12 @@ from tests.simulator.own_task import in_own_task
 
 
 @pytest.fixture(params=["1.33.13", "1.34.4"])
-async def silent_kubelet(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedKubelet]:
+async def silent_kubelet(short_dir: Path, request: pytest.FixtureRequest) -> AsyncIterator[SimulatedKubelet]:
     """A kubelet that never answers Register, of both sides of the release from which it resets a call whose deadline has passed."""
-    with TemporaryDirectory(prefix="npu") as path:
-        async with in_own_task(SimulatedKubelet(Path(path), version=request.param)) as kubelet:
-            kubelet.faults.register.append(RegisterFault(hang=True))
-            await kubelet.start()
-            yield kubelet
+    async with in_own_task(SimulatedKubelet(short_dir, version=request.param)) as kubelet:
+        kubelet.faults.register.append(RegisterFault(hang=True))
+        await kubelet.start()
+        yield kubelet
 
 
 async def register(kubelet: SimulatedKubelet) -> None:

@@ -1,19 +1,11 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from tests.simulator.own_task import in_own_task
 from tests.simulator.simulated_node import SimulatedNode
-
-
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    """A folder whose name leaves room for the path of a Unix socket, which pytest's own may not."""
-    with TemporaryDirectory(prefix="npu-") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture
