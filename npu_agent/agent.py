@@ -16,19 +16,19 @@ import npu_agent
 from npu_agent.api.npu_agent.v1 import Status
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError
-from npu_agent.config import Configuration
-from npu_agent.configured import make_backends
+from npu_agent.config.configuration import Configuration
 from npu_agent.control.instance import only_instance
 from npu_agent.control.service import CommandRefused, serving
 from npu_agent.control.status import Holders, Knowledge, status_of
 from npu_agent.deviceplugin.link import KubeletLink
 from npu_agent.deviceplugin.socket import remove_stale_sockets
-from npu_agent.deviceplugin.watching import watch_folder
-from npu_agent.flow import Current
-from npu_agent.host import HostDevices
-from npu_agent.monitor import Monitor
+from npu_agent.flow.current import Current
+from npu_agent.host.watching import watch_folder
+from npu_agent.node.allocation import HostDevices
+from npu_agent.node.look import device_nodes, excluded
+from npu_agent.node.making import make_backends
+from npu_agent.node.monitor import Monitor
 from npu_agent.observe.podresources import HoldersUnknown, list_holders
-from npu_agent.scan import device_nodes, excluded
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 import typer
 
-from npu_agent import config
-from npu_agent.backends import fake_cards, sysfs_options
-from npu_agent.backends.fake import COMMANDS as FAKE_COMMANDS
+from npu_agent.backends.fake import cards as fake_cards
+from npu_agent.backends.fake.backend import COMMANDS as FAKE_COMMANDS
+from npu_agent.backends.sysfs import options as sysfs_options
 from npu_agent.cli import app, listing
-from npu_agent.document import dump
-from npu_agent.fields import expectation
+from npu_agent.config import configuration as config
+from npu_agent.schema.document import dump
+from npu_agent.schema.fields import expectation
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 110

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from npu_agent.config import DEFAULT, parse
-from npu_agent.configured import make_backends
+from npu_agent.config.configuration import DEFAULT, parse
+from npu_agent.node.making import make_backends
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
 WRONG = re.search(r"<!-- begin mistakes -->.*?<!-- end mistakes -->", PAGE, re.DOTALL)

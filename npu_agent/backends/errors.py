@@ -1,8 +1,14 @@
 """What can be wrong with a backend."""
 
+from typing import ClassVar
 
-class BackendError(Exception):
+from npu_agent.core.errors import USAGE, NpuAgentError
+
+
+class BackendError(NpuAgentError):
     """A backend cannot do what was asked; the text says what to do."""
+
+    exit_status: ClassVar[int] = USAGE
 
 
 class OptionError(BackendError):
@@ -12,7 +18,3 @@ class OptionError(BackendError):
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
-
-
-class FamilyError(BackendError):
-    """A family description is wrong. The text names the file, the field and the reason."""

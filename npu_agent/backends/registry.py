@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "npu_agent.backends"
 
 _BUILT_IN = {
-    "fake": ("npu_agent.backends.fake", "FakeBackend"),
-    "sysfs": ("npu_agent.backends.sysfs", "SysfsBackend"),
+    "fake": ("npu_agent.backends.fake.backend", "FakeBackend"),
+    "sysfs": ("npu_agent.backends.sysfs.backend", "SysfsBackend"),
 }
 
 

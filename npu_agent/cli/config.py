@@ -8,7 +8,7 @@ import typer
 from npu_agent.cli import exits, paths
 
 if TYPE_CHECKING:
-    from npu_agent.config import Configuration
+    from npu_agent.config.configuration import Configuration
 
 File = Annotated[
     Path | None,
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     """Say every mistake in a configuration, in the options of its backends and in their families; status 2 if there is one."""
-    from npu_agent.config import remarks
+    from npu_agent.config.configuration import remarks
 
     configuration = _checked(file, host_root)
     for remark in remarks(configuration):
@@ -39,15 +39,15 @@ def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
 
 def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     """Print a configuration as YAML with every default filled in."""
-    from npu_agent.config import to_data
-    from npu_agent.document import dump
+    from npu_agent.config.configuration import to_data
+    from npu_agent.schema.document import dump
 
     exits.output(dump(to_data(_checked(file, host_root))), end="")
 
 
 def _checked(file: Path | None, host_root: Path) -> "Configuration":
-    from npu_agent.config import ConfigurationError
-    from npu_agent.configured import make_backends
+    from npu_agent.config.configuration import ConfigurationError
+    from npu_agent.node.making import make_backends
 
     configuration = paths.configuration(file, None)
     try:

@@ -13,7 +13,7 @@ from npu_agent.cli import exits, paths
 
 if TYPE_CHECKING:
     from npu_agent.cli.listing import Listing
-    from npu_agent.config import Configuration
+    from npu_agent.config.configuration import Configuration
 
 SCAN_AGAIN_S = 2.0
 """Seconds between two looks at the host while `--watch` finds no agent to follow."""
@@ -104,8 +104,8 @@ class _Question:
     async def _scan(self, why: str) -> "Listing":
         from npu_agent.backends.errors import BackendError
         from npu_agent.cli.listing import listing_of
-        from npu_agent.config import ConfigurationError
-        from npu_agent.scan import scan
+        from npu_agent.config.configuration import ConfigurationError
+        from npu_agent.node.look import scan
 
         if self._loaded is None:
             self._loaded = paths.configuration(self._config, self._backends)
@@ -157,7 +157,7 @@ def _text(listing: "Listing", output: Output, *, one_of_many: bool = False) -> s
         encoded = msgspec.json.encode(listing)
         return (encoded if one_of_many else msgspec.json.format(encoded, indent=2)).decode()
     if output is Output.YAML:
-        from npu_agent.document import dump
+        from npu_agent.schema.document import dump
 
         return ("---\n" if one_of_many else "") + dump(msgspec.to_builtins(listing)).rstrip("\n")
     from npu_agent.cli.table import table

@@ -10,7 +10,7 @@ import typer
 from npu_agent.cli import exits
 
 if TYPE_CHECKING:
-    from npu_agent.config import Configuration
+    from npu_agent.config.configuration import Configuration
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in")
@@ -68,7 +68,7 @@ def configuration(path: Path | None, backends: list[str] | None) -> "Configurati
     """Return the configuration at `path` (the built-in one for None) with only `backends`, or end with status 2 and every mistake."""
     from dataclasses import replace
 
-    from npu_agent import config
+    from npu_agent.config import configuration as config
 
     try:
         loaded = config.DEFAULT if path is None else config.load(path)

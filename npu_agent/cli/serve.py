@@ -51,11 +51,11 @@ def serve(
     import asyncio
     import logging
 
-    from npu_agent import logs
     from npu_agent.agent import NoDevice, Options
     from npu_agent.agent import serve as run
     from npu_agent.backends.errors import BackendError
-    from npu_agent.config import ConfigurationError
+    from npu_agent.cli import logs
+    from npu_agent.config.configuration import ConfigurationError
     from npu_agent.control.instance import AlreadyRunning, RuntimeFolderUnusable
     from npu_agent.deviceplugin.errors import FolderUnlinked
 

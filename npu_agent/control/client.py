@@ -9,7 +9,7 @@ from grpclib.const import Status as Code
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
-from npu_agent.calls import call
+from npu_agent.rpc.calls import call
 
 SOCKET_NAME = "agent.sock"
 ANSWER_TIMEOUT_S = 5.0

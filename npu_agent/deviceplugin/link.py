@@ -18,7 +18,7 @@ from npu_agent.deviceplugin.reconcile import Decision, Facts, Folder, Step
 from npu_agent.deviceplugin.registration import KubeletConnection
 from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import PluginSocket
-from npu_agent.flow import Current
+from npu_agent.flow.current import Current
 
 STOP_WITHIN_S = 0.3
 """Seconds that kubelet gets to close its connection when the agent ends."""

@@ -8,8 +8,8 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginOptions, RegisterRequest, RegistrationStub
-from npu_agent.calls import call
 from npu_agent.deviceplugin.errors import KubeletUnreachable, RegistrationRefused
+from npu_agent.rpc.calls import call
 
 API_VERSION = "v1beta1"
 

@@ -28,7 +28,7 @@ from npu_agent.core.preferred import prefer
 from npu_agent.deviceplugin.answers import allocate_answer
 from npu_agent.deviceplugin.errors import AllocationError
 from npu_agent.deviceplugin.lists import DeviceList
-from npu_agent.flow import Current
+from npu_agent.flow.current import Current
 
 ALLOCATE_TIMEOUT_S = 5.0
 """kubelet waits for Allocate for ever, and no other pod of the node starts meanwhile (docs/kubelet.md, "Allocation")."""

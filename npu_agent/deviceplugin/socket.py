@@ -12,13 +12,13 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
-from npu_agent.calls import call
 from npu_agent.core.pool import Pool
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.deviceplugin.service import DevicePluginService, Host
-from npu_agent.flow import Current
-from npu_agent.serving import KnownServer, accept_no_more
+from npu_agent.flow.current import Current
+from npu_agent.rpc.calls import call
+from npu_agent.rpc.serving import KnownServer, accept_no_more
 
 SELF_CALL_TIMEOUT_S = 2.0
 

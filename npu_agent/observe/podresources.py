@@ -7,8 +7,8 @@ import anyio
 from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from npu_agent.calls import call
 from npu_agent.core.registration import Holder
+from npu_agent.rpc.calls import call
 
 LIST_TIMEOUT_S = 2.0
 

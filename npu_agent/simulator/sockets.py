@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npu_agent.serving import KnownServer, accept_no_more
+from npu_agent.rpc.serving import KnownServer, accept_no_more
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.backends.sysfs.backend import SysfsBackend
 from tests.host_tree import HostTree
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from npu_agent import config
-from npu_agent.backends import family, registry
+from npu_agent.backends import registry
 from npu_agent.backends.errors import OptionError
-from npu_agent.backends.sysfs import SysfsBackend
-from npu_agent.backends.sysfs_options import Options
-from npu_agent.configured import make_backends
+from npu_agent.backends.sysfs.backend import SysfsBackend
+from npu_agent.backends.sysfs.options import Options
+from npu_agent.config import configuration as config
 from npu_agent.core.accelerator import DeviceNode, Reading
+from npu_agent.families import family
+from npu_agent.node.making import make_backends
 from tests.host_tree import HostTree
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/backends.md").read_text()

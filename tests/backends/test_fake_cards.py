@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from npu_agent.backends import registry
 from npu_agent.backends.errors import OptionError
-from npu_agent.backends.fake_cards import Card
+from npu_agent.backends.fake.cards import Card
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from npu_agent.backends.errors import BackendError, OptionError
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A distribution of somebody else's with three entry points, of which one is a backend."""
     (tmp_path / "acme_npu.py").write_text(
-        "from npu_agent.backends.fake import FakeBackend\nclass Acme(FakeBackend): name = 'acme'\nnothing = 3\n"
+        "from npu_agent.backends.fake.backend import FakeBackend\nclass Acme(FakeBackend): name = 'acme'\nnothing = 3\n"
     )
     metadata = tmp_path / "acme_npu-1.0.dist-info"
     metadata.mkdir()
@@ -53,5 +53,5 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
 
 def test_making_one_backend_imports_no_other() -> None:
     program = "import sys, pathlib; from npu_agent.backends import registry; registry.create('fake', {}, pathlib.Path('/'))"
-    program += "; print('npu_agent.backends.sysfs' in sys.modules, 'importlib.metadata' in sys.modules)"
+    program += "; print('npu_agent.backends.sysfs.backend' in sys.modules, 'importlib.metadata' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False False\n"

@@ -5,8 +5,8 @@ import threading
 import anyio
 import pytest
 
-from npu_agent.backends import sysfs
-from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.backends.sysfs import backend as sysfs
+from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator, Reading
 from tests.host_tree import HostTree
 

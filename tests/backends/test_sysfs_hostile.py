@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import MAX_DEVICE_ID
 from tests.host_tree import Card, HostTree
@@ -166,7 +166,7 @@ async def test_a_folder_with_very_many_entries_is_looked_at_in_part(tmp_path: Pa
         (tree.root / "sys/class/rngd_mgmt" / f"x{index}").touch()
         (tree.root / "sys/bus/pci/devices" / f"0001:{index // 8 % 256:02x}:{index // 2048:02x}.{index % 8}").symlink_to("nowhere")
     await look(tree, sound)
-    monkeypatch.setattr("npu_agent.backends.host_files.MAX_ENTRIES", 5)
+    monkeypatch.setattr("npu_agent.host.files.MAX_ENTRIES", 5)
     async with SysfsBackend({}, host_root=tree.root) as backend:
         assert len(await backend.scan()) <= 5
 

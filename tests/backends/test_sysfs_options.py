@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from npu_agent.backends.errors import OptionError
-from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount
 from tests.host_tree import HostTree
 

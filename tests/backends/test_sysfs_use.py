@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from npu_agent.backends.errors import BackendError
-from npu_agent.backends.sysfs import SysfsBackend
+from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
 from tests.backends.only import only
 from tests.host_tree import RNGD_PES, HostTree

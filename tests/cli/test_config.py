@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from npu_agent.config import DEFAULT, parse
+from npu_agent.config.configuration import DEFAULT, parse
 from tests.cli.running import PROGRAM, environment, npu_agent
 
 

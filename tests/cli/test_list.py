@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from npu_agent.document import parse
+from npu_agent.schema.document import parse
 from tests.cli.conftest import RunningAgent
 from tests.cli.running import PROGRAM, environment, npu_agent
 from tests.host_tree import HostTree

@@ -14,11 +14,11 @@ import pytest
 from npu_agent.core.health import Health
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.registration import Registration
-from npu_agent.deviceplugin import watching
 from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.link import KubeletLink
-from npu_agent.deviceplugin.watching import watch_folder
-from npu_agent.flow import Current
+from npu_agent.flow.current import Current
+from npu_agent.host import watching
+from npu_agent.host.watching import watch_folder
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.faults import RegisterFault
 from npu_agent.simulator.kubelet import SimulatedKubelet

@@ -25,7 +25,7 @@ from npu_agent.deviceplugin import service, socket
 from npu_agent.deviceplugin.errors import AllocationError, OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList, device_list
 from npu_agent.deviceplugin.socket import PluginSocket, remove_stale_sockets
-from npu_agent.flow import Current
+from npu_agent.flow.current import Current
 
 WELL = Health(True, "", 0.0)
 POOL = Pool("furiosa.ai/npu", tuple(Device(id, id, WELL) for id in ("a", "b", "c")))

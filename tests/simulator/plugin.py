@@ -31,7 +31,7 @@ from npu_agent.api.v1beta1 import (
     RegistrationStub,
     TopologyInfo,
 )
-from npu_agent.flow import Current
+from npu_agent.flow.current import Current
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.sockets import Listener

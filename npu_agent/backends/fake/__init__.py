@@ -1,0 +1,1 @@
+"""The backend `fake`: cards that do not exist."""

@@ -1,0 +1,1 @@
+"""The backend `sysfs`: accelerators as their drivers show them."""

@@ -1,0 +1,87 @@
+"""The options of the backend `sysfs`, as the families that it is to look for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from npu_agent.backends.errors import OptionError
+from npu_agent.families.errors import FamilyError
+from npu_agent.families.family import Family, Values, read_folder, read_shipped, shipped_names
+from npu_agent.schema.fields import Mistake, below, read
+
+
+class Options(msgspec.Struct, kw_only=True, frozen=True):
+    """The options of the sysfs backend."""
+
+    families: (
+        Annotated[
+            list[str],
+            Meta(description="the families to look for, of which the first that describes a card has it; if absent all, your own first"),
+        ]
+        | None
+    ) = None
+    families_folder: Annotated[
+        str,
+        Meta(description="a folder with family descriptions of your own (`*.yaml`); one that has the name of another replaces it"),
+    ] = ""
+    healthy: Annotated[
+        dict[str, dict[str, Values]],
+        Meta(description="for a family and an attribute of its health, the values that mean healthy instead of those in its description"),
+    ] = {}
+
+
+def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
+    """Return the families by name, as the options change them. Raises OptionError."""
+    parsed, mistakes = read(options, Options)
+    if parsed is None:
+        raise _error(mistakes)
+    own: dict[str, Family] = {}
+    if parsed.families_folder:
+        try:
+            own = read_folder(parsed.families_folder)
+        except FamilyError as error:
+            raise OptionError("families_folder", str(error)) from error
+    shipped = shipped_names()
+    known = [*own, *(name for name in shipped if name not in own)]
+    wanted = known if parsed.families is None else parsed.families
+    mistakes = [
+        Mistake(f"families[{index}]", f"there is no family {name!r}; there are {', '.join(known)}")
+        for index, name in enumerate(wanted)
+        if name not in known
+    ]
+    if mistakes:
+        raise _error(mistakes)
+    families = {name: own[name] if name in own else read_shipped(name) for name in wanted}
+    mistakes = list(_health_mistakes(parsed.healthy, families))
+    if mistakes:
+        raise _error(mistakes)
+    return {name: _with_health(family, parsed.healthy.get(name, {})) for name, family in families.items()}
+
+
+def _health_mistakes(healthy: Mapping[str, Mapping[str, list[str]]], families: Mapping[str, Family]) -> Iterator[Mistake]:
+    for name, attributes in healthy.items():
+        place = below("healthy", name)
+        if name not in families:
+            yield Mistake(place, f"there is no such family in use; there are {', '.join(families)}")
+            continue
+        known = [rule.attribute for rule in families[name].health]
+        for attribute in attributes:
+            if attribute not in known:
+                there_are = f"it depends on {', '.join(known)}" if known else "it depends on nothing"
+                yield Mistake(below(place, attribute), f"the health of {name} does not depend on it; {there_are}")
+
+
+def _with_health(family: Family, healthy: Mapping[str, list[str]]) -> Family:
+    if not healthy:
+        return family
+    rules = [
+        msgspec.structs.replace(rule, healthy=healthy[rule.attribute]) if rule.attribute in healthy else rule for rule in family.health
+    ]
+    return msgspec.structs.replace(family, health=rules)
+
+
+def _error(mistakes: list[Mistake]) -> OptionError:
+    first, *others = mistakes
+    return OptionError(first.path, "; ".join([first.message, *map(str, others)]))

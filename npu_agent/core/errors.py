@@ -1,0 +1,13 @@
+"""The root of all errors that the agent tells people, with the exit status of the command that ends with one."""
+
+from typing import ClassVar
+
+FAILURE = 1
+USAGE = 2
+
+
+class NpuAgentError(Exception):
+    """Something cannot be done; the text names what was looked at, what was found, and what to do."""
+
+    exit_status: ClassVar[int] = FAILURE
+    """What the command line ends with: FAILURE, or USAGE for a wrong option or configuration."""

@@ -1,0 +1,1 @@
+"""Values that others follow, and what comes and goes."""

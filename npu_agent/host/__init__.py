@@ -1,0 +1,1 @@
+"""The machine: bounded reads, small files, folders that are watched."""

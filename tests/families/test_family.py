@@ -1,0 +1,180 @@
+"""Family descriptions: the shipped ones, and what is said of one that is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npu_agent.families.errors import FamilyError
+from npu_agent.families.family import Family, parse, read_folder, read_shipped, shipped_names
+
+SMALL = """
+name: small
+class:
+  folder: small
+  entries: small{index}
+nodes:
+  - path: /dev/small{index}
+"""
+
+WHOLE = """
+name: whole
+pci:
+  vendor: "0x1da3"
+  devices: ["0x1020"]
+class:
+  folder: accel
+  entries: accel{index}
+  guards:
+    device/vendor: ["0x1da3"]
+health:
+  - attribute: device/status
+    healthy: [operational, Operational]
+nodes:
+  - path: /dev/accel/accel{index}
+  - path: /dev/accel/core{index}-{each}
+    each: ["0", "1"]
+    divided: true
+partitions:
+  core:
+    c0: ["0"]
+    c1: ["1"]
+labels:
+  module: device/module_id
+mounts:
+  - host_path: /usr/lib/vendor
+environment:
+  VISIBLE: "{index}"
+"""
+
+
+def mistakes_of(text: str) -> str:
+    with pytest.raises(FamilyError) as caught:
+        parse(text, "own.yaml")
+    return str(caught.value)
+
+
+def test_the_families_that_ship_are_right() -> None:
+    assert shipped_names() == ["rngd", "warboy"]
+    assert [read_shipped(name).name for name in shipped_names()] == shipped_names()
+
+
+def test_a_family_needs_few_fields() -> None:
+    family = parse(SMALL, "own.yaml")
+    assert (family.name, family.entries.folder, family.nodes[0].required) == ("small", "small", True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: whole", "name: Whole Card", "line 2: name: expected small letters, digits, '-' and '.', got \"Whole Card\""),
+        ("name: whole", "", "own.yaml: name: is missing; expected a text"),
+        ('vendor: "0x1da3"', "vendor: 1234", "line 4: pci.vendor: expected a text, got 1234; put it in quotes to make it a text"),
+        ('vendor: "0x1da3"', "vendor: 1da3", 'pci.vendor: expected a PCI id such as 0x1ed2, got "1da3"'),
+        ('["0x1020"]', "[]", "line 5: pci.devices: expected at least one value, got none"),
+        ("entries: accel{index}", "entries: accel", 'line 8: class.entries: expected a name with {index} in it once, got "accel"'),
+        ("entries: accel{index}", "entries: a/{index}", 'class.entries: expected the name of a file, got "a/{index}"'),
+        ("folder: accel", "folder: ../accel", 'class.folder: expected the name of a file, got "../accel"'),
+        ("device/vendor:", "../vendor:", "expected the name of an attribute, or a path below the entry such as device/status"),
+        ('device/vendor: ["0x1da3"]', "device/vendor: []", 'class.guards["device/vendor"]: expected at least one value, got none'),
+        ("attribute: device/status", "attribute: /etc/passwd", "line 12: health[0].attribute: expected the name of an attribute"),
+        ("[operational, Operational]", "[0]", "health[0].healthy[0]: expected a text, got 0; put it in quotes to make it a text"),
+        ("[operational, Operational]", "operational", 'health[0].healthy: expected a list, got "operational"'),
+        ("healthy: [o", "helthy: [o", "health[0].helthy: is not a known field; did you mean healthy?"),
+        ("path: /dev/accel/accel{index}", "path: /sys/x{index}", "line 15: nodes[0].path: expected a path below /dev/"),
+        ("path: /dev/accel/accel{index}", "path: /dev/../etc/x", "nodes[0].path: expected an absolute path"),
+        ("path: /dev/accel/accel{index}", "path: /dev/x{number}", "{number} is not a placeholder here; there are {index}, {each}"),
+        ('each: ["0", "1"]', "", "nodes[1].each: each goes with {each} in the path; give both or neither"),
+        ('each: ["0", "1"]', 'each: ["0", "../1"]', "nodes[1].each[1]: expected letters, digits, '.', '_' and '-'"),
+        ('each: ["0", "1"]', 'each: ["0", "1"]\n    container_path: /dev/x', "nodes[1].container_path: expected {each} in it too"),
+        ("divided: true", "permissions: x", 'nodes[1].permissions: expected some of rwm in this order, got "x"'),
+        ("divided: true", "required: maybe", 'nodes[1].required: expected true or false, got "maybe"'),
+        ('c1: ["1"]', 'c1: ["7"]', 'line 22: partitions.core.c1[0]: "7" is in the each of no node that is divided'),
+        ('c1: ["1"]', "c1: []", "partitions.core.c1: expected at least one value, got none"),
+        ('c1: ["1"]', 'c_1: ["1"]', "partitions.core.c_1: expected at most 32 letters, digits and '-'"),
+        ('c1: ["1"]', 'c1: ["1"]\n  pair:\n    c0: ["0", "1"]', "partitions.pair.c0: core has a part of this name already"),
+        ('c1: ["1"]', 'c1: ["1"]\n  none: {}', "partitions.none: expected at least one part, got none"),
+        ('c1: ["1"]', 'c1: ["1"]\n  Big: {b: ["1"]}', "partitions.Big: expected small letters"),
+        ("module: device/module_id", "notice: x", "labels.notice: expected small letters, digits, '-' and '.', and not notice"),
+        ("host_path: /usr/lib/vendor", "host_path: /usr/{each}", "mounts[0]: {each} is not a placeholder here; there are {index}"),
+        ("host_path: /usr/lib/vendor", "host_path: usr", 'mounts[0].host_path: expected an absolute path, got "usr"'),
+        ('VISIBLE: "{index}"', 'VIS-IBLE: "1"', "environment.VIS-IBLE: expected the name of a variable"),
+        ('VISIBLE: "{index}"', 'VISIBLE: "{each}"', "environment.VISIBLE: {each} is not a placeholder here; there are {index}, {part}"),
+        ("mounts:", "mount:", "mount: is not a known field; did you mean mounts?"),
+        ("labels:", "labels: [", "own.yaml: line "),
+        ("labels:", "name: again\nlabels:", "name is here a second time; it was on line 2 already"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(old: str, new: str, said: str) -> None:
+    assert old in WHOLE
+    assert parse(WHOLE, "own.yaml").name == "whole"
+    assert said in mistakes_of(WHOLE.replace(old, new, 1))
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    text = mistakes_of(WHOLE.replace("required", "x").replace('"0x1020"', "5").replace("healthy:", "well:").replace("accel{index}", "a", 1))
+    assert text.startswith("own.yaml has 4 mistakes:\n  line 5: pci.devices[0]")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "just text", "1"])
+def test_a_file_that_describes_nothing_is_refused(text: str) -> None:
+    assert "own.yaml" in mistakes_of(text)
+
+
+def test_an_own_family_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "any-name.yaml").write_text(SMALL)
+    (tmp_path / "other.yml").write_text(WHOLE)
+    (tmp_path / "README").write_text("not a family")
+    (tmp_path / ".half-written.yaml").write_text("name: [")
+    assert sorted(read_folder(str(tmp_path))) == ["small", "whole"]
+
+
+def test_two_files_for_one_family_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SMALL)
+    (tmp_path / "b.yaml").write_text(SMALL)
+    with pytest.raises(FamilyError, match=r"b\.yaml: name: .*a\.yaml is named 'small' already"):
+        read_folder(str(tmp_path))
+
+
+def test_what_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match="nowhere: cannot be read: No such file or directory"):
+        read_folder(str(tmp_path / "nowhere"))
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(FamilyError, match=r"folder\.yaml: is not a file"):
+        read_folder(str(tmp_path))
+    (tmp_path / "folder.yaml").rmdir()
+    (tmp_path / "binary.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(FamilyError, match=r"binary\.yaml: line 1: is not text in UTF-8"):
+        read_folder(str(tmp_path))
+    (tmp_path / "binary.yaml").unlink()
+    (tmp_path / "dangling.yaml").symlink_to("nothing")
+    with pytest.raises(FamilyError, match=r"dangling\.yaml: cannot be read"):
+        read_folder(str(tmp_path))
+
+
+def refused_or_right(text: str) -> None:
+    try:
+        answer: Family | str = parse(text, "own.yaml")
+    except FamilyError as error:
+        answer = str(error)
+    assert isinstance(answer, Family) or answer.startswith("own.yaml")
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_is_a_family_or_a_mistake(text: str) -> None:
+    refused_or_right(text)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_family_with_any_line_changed_is_a_family_or_a_mistake(data: st.DataObject) -> None:
+    lines = WHOLE.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        value = data.draw(
+            st.sampled_from(["", "[]", "{}", "null", "[[1]]", "{a: {b: c}}", "~", "-1", "'{each}'", "'/dev/{index}'", "\x00"])
+        )
+        lines[at] = data.draw(st.sampled_from(["", lines[at].split(":")[0] + ": " + value, lines[at] + value, value]))
+    refused_or_right("\n".join(lines))

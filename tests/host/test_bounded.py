@@ -1,0 +1,195 @@
+"""Reads that hang: who waits, for how long, and what they leave behind."""
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import anyio
+import pytest
+
+from npu_agent.host.bounded import Readers, ReadHangs
+
+LONG_S = 30.0
+SHORT_S = 0.05
+
+
+@pytest.fixture
+async def readers() -> AsyncIterator[Readers]:
+    made = Readers()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stuck() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def card_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "card reader"}
+
+
+async def end(threads: set[threading.Thread]) -> None:
+    """Wait for the threads, which must end by themselves; the loop runs on meanwhile."""
+    for thread in threads:
+        await anyio.to_thread.run_sync(thread.join, 5)
+        assert not thread.is_alive()
+
+
+async def swallow_hang(readers: Readers, key: str, function: Callable[[], object], timeout_s: float = LONG_S) -> None:
+    with pytest.raises(ReadHangs):
+        await readers.read(key, function, timeout_s=timeout_s)
+
+
+async def test_a_read_gives_what_the_function_returns(readers: Readers) -> None:
+    assert await readers.read("card", lambda: 42, timeout_s=LONG_S) == 42
+
+
+async def test_what_the_function_raises_is_raised_to_its_caller(readers: Readers) -> None:
+    def broken() -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        await readers.read("card", broken, timeout_s=LONG_S)
+    assert await readers.read("card", lambda: "fine again", timeout_s=LONG_S) == "fine again"
+
+
+async def test_a_timeout_of_the_function_itself_is_not_a_read_that_hangs(readers: Readers) -> None:
+    def gives_up() -> None:
+        raise TimeoutError("the driver gave up")
+
+    with pytest.raises(TimeoutError, match="the driver gave up") as caught:
+        await readers.read("card", gives_up, timeout_s=LONG_S)
+    assert not isinstance(caught.value, ReadHangs)
+
+
+async def test_a_read_that_hangs_is_left_after_its_time(readers: Readers, stuck: threading.Event) -> None:
+    with pytest.raises(ReadHangs, match=r"a read has not come back for 0\.[01] s"):
+        await readers.read("card", stuck.wait, timeout_s=SHORT_S)
+
+
+async def test_the_next_read_of_a_card_that_hangs_fails_at_once_and_starts_nothing(readers: Readers, stuck: threading.Event) -> None:
+    with pytest.raises(ReadHangs):
+        await readers.read("card", stuck.wait, timeout_s=SHORT_S)
+    started = []
+    for _ in range(100):
+        with pytest.raises(ReadHangs):
+            await readers.read("card", lambda: started.append(1), timeout_s=LONG_S)
+    assert not started
+
+
+async def test_a_card_that_hung_is_read_again_once_its_read_came_back(readers: Readers, stuck: threading.Event) -> None:
+    with pytest.raises(ReadHangs):
+        await readers.read("card", stuck.wait, timeout_s=SHORT_S)
+    stuck.set()
+    with anyio.fail_after(5):
+        while True:
+            try:
+                assert await readers.read("card", lambda: "back", timeout_s=LONG_S) == "back"
+                return
+            except ReadHangs:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_card_that_hangs_delays_no_other(readers: Readers, stuck: threading.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(swallow_hang, readers, "dying", stuck.wait)
+        with anyio.fail_after(LONG_S / 3):
+            async with anyio.create_task_group() as others:
+                for index in range(8):
+                    others.start_soon(lambda key=f"card {index}": readers.read(key, lambda: None, timeout_s=LONG_S))
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_came_back_before_a_read_that_hangs_is_not_kept_waiting(readers: Readers, stuck: threading.Event) -> None:
+    quick = anyio.Event()
+
+    async def read() -> None:
+        await readers.read("quick", lambda: None, timeout_s=LONG_S)
+        quick.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(swallow_hang, readers, "dying", stuck.wait)
+        with anyio.fail_after(LONG_S / 3):
+            await quick.wait()
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_reads_of_one_card_never_run_at_once(readers: Readers) -> None:
+    inside, most = 0, 0
+
+    def look() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.002)
+        inside -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(lambda: readers.read("card", look, timeout_s=LONG_S))
+    assert most == 1
+
+
+async def test_a_second_read_that_waits_for_the_first_is_bounded_too(readers: Readers, stuck: threading.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(swallow_hang, readers, "card", stuck.wait)
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(ReadHangs):
+            await readers.read("card", lambda: None, timeout_s=SHORT_S)
+        # Now it is known to hang, also to those with more patience.
+        began = time.monotonic()
+        with pytest.raises(ReadHangs):
+            await readers.read("card", lambda: None, timeout_s=LONG_S)
+        assert time.monotonic() - began < 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_card_readable(readers: Readers, stuck: threading.Event) -> None:
+    with anyio.move_on_after(SHORT_S):
+        await readers.read("card", stuck.wait, timeout_s=LONG_S)
+    stuck.set()
+    assert await readers.read("card", lambda: "next", timeout_s=LONG_S) == "next"
+
+
+async def test_threads_grow_with_cards_that_hang_and_not_with_how_often_they_are_asked(readers: Readers, stuck: threading.Event) -> None:
+    before = card_threads()
+    hanging = [f"dying {index}" for index in range(3)]
+    for _ in range(20):
+        async with anyio.create_task_group() as tasks:
+            for key in hanging:
+                tasks.start_soon(swallow_hang, readers, key, stuck.wait, SHORT_S)
+            for index in range(8):
+                tasks.start_soon(lambda key=f"card {index}": readers.read(key, lambda: None, timeout_s=LONG_S))
+    assert len(card_threads() - before) <= len(hanging) + 1
+
+
+async def test_close_ends_the_threads_also_those_that_hang_once_they_come_back(stuck: threading.Event) -> None:
+    readers = Readers()
+    before = card_threads()
+    with pytest.raises(ReadHangs):
+        await readers.read("dying", stuck.wait, timeout_s=SHORT_S)
+    await readers.read("well", lambda: None, timeout_s=LONG_S)
+    threads = card_threads() - before
+    readers.close()
+    stuck.set()
+    assert threads
+    await end(threads)
+
+
+async def test_a_read_that_comes_back_after_the_loop_is_gone_ends_its_thread() -> None:
+    gate = threading.Event()
+    before = card_threads()
+
+    async def leave_it() -> None:
+        with pytest.raises(ReadHangs):
+            await Readers().read("dying", gate.wait, timeout_s=SHORT_S)
+
+    await anyio.to_thread.run_sync(anyio.run, leave_it)
+    threads = card_threads() - before
+    gate.set()
+    assert threads
+    await end(threads)
