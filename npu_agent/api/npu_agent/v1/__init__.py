@@ -10,8 +10,13 @@ __all__ = (
     "CommandBackendRequest",
     "CommandBackendResponse",
     "Device",
+    "DeviceNode",
     "GetStatusRequest",
+    "HealthChange",
     "Holder",
+    "Mount",
+    "Part",
+    "Problem",
     "Registration",
     "Resource",
     "ShutdownRequest",
@@ -69,7 +74,8 @@ class Accelerator(betterproto2.Message):
 
     state: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    "healthy", "unhealthy", "unusable" (seen on the bus, not ready for containers), "vanished" or "excluded".
+    "healthy", "unhealthy", "withheld" (a pod may still hold it under another name), "unusable" (seen on the bus, not ready for
+    containers), "vanished", "excluded" (by the configuration) or "unselected" (no resource selects it).
     """
 
     reason: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
@@ -85,6 +91,25 @@ class Accelerator(betterproto2.Message):
     """
     The path from the root of the machine's tree down to the card.
     """
+
+    attributes: "dict[str, str]" = betterproto2.field(
+        16, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+    """
+    What else the backend knows, and selectors may ask for.
+    """
+
+    notices: "list[str]" = betterproto2.field(17, betterproto2.TYPE_STRING, repeated=True)
+    """
+    What an administrator should know of a card that can be used all the same.
+    """
+
+    parts: "list[Part]" = betterproto2.field(18, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Only with details: what containers get, and the last changes of its health, the newest first.
+    """
+
+    history: "list[HealthChange]" = betterproto2.field(19, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("npu_agent.v1", "Accelerator", Accelerator)
@@ -129,8 +154,27 @@ class Device(betterproto2.Message):
     Empty when the device is the whole accelerator.
     """
 
+    withheld: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Why kubelet is told that it is unhealthy although its card is well: a pod may still hold it under another name.
+    """
+
 
 default_message_pool.register_message("npu_agent.v1", "Device", Device)
+
+
+@dataclass(eq=False, repr=False)
+class DeviceNode(betterproto2.Message):
+    host_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    container_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    permissions: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    required: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("npu_agent.v1", "DeviceNode", DeviceNode)
 
 
 @dataclass(eq=False, repr=False)
@@ -140,8 +184,25 @@ class GetStatusRequest(betterproto2.Message):
     Also ask kubelet who holds each device.
     """
 
+    with_details: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Also say of each accelerator what containers get with each part of it, and how its health was (`npu-agent describe`).
+    """
+
 
 default_message_pool.register_message("npu_agent.v1", "GetStatusRequest", GetStatusRequest)
+
+
+@dataclass(eq=False, repr=False)
+class HealthChange(betterproto2.Message):
+    since: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+
+    healthy: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("npu_agent.v1", "HealthChange", HealthChange)
 
 
 @dataclass(eq=False, repr=False)
@@ -154,6 +215,70 @@ class Holder(betterproto2.Message):
 
 
 default_message_pool.register_message("npu_agent.v1", "Holder", Holder)
+
+
+@dataclass(eq=False, repr=False)
+class Mount(betterproto2.Message):
+    host_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    container_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    read_only: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("npu_agent.v1", "Mount", Mount)
+
+
+@dataclass(eq=False, repr=False)
+class Part(betterproto2.Message):
+    """
+    What can be handed out by itself; kind and name are empty for the whole card.
+    """
+
+    kind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    unusable: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    device_nodes: "list[DeviceNode]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    mounts: "list[Mount]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    environment: "dict[str, str]" = betterproto2.field(
+        6, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+
+    cdi_devices: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
+
+    annotations: "dict[str, str]" = betterproto2.field(
+        8, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+
+
+default_message_pool.register_message("npu_agent.v1", "Part", Part)
+
+
+@dataclass(eq=False, repr=False)
+class Problem(betterproto2.Message):
+    """
+    Something that the agent cannot do, for as long as it lasts.
+    """
+
+    source: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Whose it is: "backend sysfs", "resource furiosa.ai/npu", "kubelet", "agent".
+    """
+
+    text: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    since: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
+    """
+    Seconds since the epoch at which it began.
+    """
+
+
+default_message_pool.register_message("npu_agent.v1", "Problem", Problem)
 
 
 @dataclass(eq=False, repr=False)
@@ -221,14 +346,19 @@ class Status(betterproto2.Message):
 
     resources: "list[Resource]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
 
-    problems: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    holders_problem: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Why the holders are not known, if they were asked for and could not be had.
+    """
+
+    problems: "list[Problem]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     What the agent cannot do now and what to do about it; empty when all is well.
     """
 
-    holders_problem: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    revision: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
     """
-    Why the holders are not known, if they were asked for and could not be had.
+    Which configuration is in force: 1 for the one of the start, and one more for each that was applied since.
     """
 
 
