@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from npu_agent.core.planning import ResourceSpec, Selector
+from npu_agent.core.selection import ResourceSpec, Selector
 from npu_agent.core.resource_name import resource_name_mistake
 from npu_agent.schema.fields import Check, Mistake, line_of, read, shown
 

@@ -1,56 +1,13 @@
 """From accelerators and configuration to pools: which card becomes which devices of which resource."""
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.health import Health
 from npu_agent.core.identity import as_device_id, hashed
 from npu_agent.core.pool import Device, Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Which accelerators are meant. An empty field means any; each text may hold the wildcards of a shell ("0000:6?:*").
-
-    `locations` are matched against the accelerator's path joined with "/" and against each beginning of it, so that "numa1" or
-    "numa1/*" mean all that sits on that node.
-    """
-
-    backends: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-    pci_addresses: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ()
-    numa_nodes: tuple[int, ...] = ()
-
-    def matches(self, accelerator: Accelerator) -> bool:
-        path = accelerator.location
-        beginnings = ["/".join(path[:depth]) for depth in range(1, len(path) + 1)]
-        return (
-            _any(self.backends, [accelerator.backend])
-            and _any(self.families, [accelerator.family])
-            and _any(self.ids, [accelerator.id])
-            and _any(self.pci_addresses, [accelerator.pci_address])
-            and _any(self.locations, beginnings)
-            and (not self.numa_nodes or accelerator.numa_node in self.numa_nodes)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceSpec:
-    """How the devices of one resource are made of the accelerators that its selector means.
-
-    `partition` is a kind of part ("2core"), empty for whole cards. `replicas` (≥ 1) devices are made of each card or part.
-    """
-
-    name: str
-    selector: Selector = Selector()
-    partition: str = ""
-    replicas: int = 1
-    policy: str = "packed"
-
+from npu_agent.core.selection import ResourceSpec, Selector
 
 Parts = Callable[[Accelerator, str], Sequence[str]]
 """The names of the parts of a kind that an accelerator divides into; a backend's `partition_names`."""
@@ -130,7 +87,3 @@ def _part_id(accelerator_id: str, suffix: str, taken: set[str]) -> str:
         id = hashed(f"{accelerator_id} {suffix}")
     taken.add(id)
     return id
-
-
-def _any(patterns: Sequence[str], values: Sequence[str]) -> bool:
-    return not patterns or any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns for value in values)

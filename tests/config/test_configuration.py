@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npu_agent.config.configuration import DEFAULT, Configuration, ConfigurationError, load, parse, partition_mistakes, to_data
-from npu_agent.core.planning import ResourceSpec, Selector
+from npu_agent.core.selection import ResourceSpec, Selector
 from npu_agent.schema.document import dump
 
 
@@ -54,7 +54,14 @@ recover_after: 5
 vanished_linger_s: 0
 fail_on_no_device: true
 """
-    selector = Selector(("fake",), ("rngd", "rngd-*"), ("fake-0",), ("0000:6d:00.0",), ("numa1",), (0, 1))
+    selector = Selector(
+        backends=("fake",),
+        families=("rngd", "rngd-*"),
+        ids=("fake-0",),
+        pci_addresses=("0000:6d:00.0",),
+        locations=("numa1",),
+        numa_nodes=(0, 1),
+    )
     assert parse(text, "agent.yaml") == Configuration(
         backends={"fake": {"accelerators": 3}, "sysfs": {}},
         resources=(ResourceSpec("furiosa.ai/rngd", selector, "2core", 4, "spread"), ResourceSpec("furiosa.ai/all")),
@@ -149,7 +156,15 @@ def test_a_file_is_loaded_with_its_place(tmp_path: Path) -> None:
 
 
 PATTERNS = st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple) | st.just(())
-SELECTORS = st.builds(Selector, PATTERNS, PATTERNS, PATTERNS, PATTERNS, PATTERNS, st.lists(st.integers(0, 1000), max_size=3).map(tuple))
+SELECTORS = st.builds(
+    Selector,
+    backends=PATTERNS,
+    families=PATTERNS,
+    ids=PATTERNS,
+    pci_addresses=PATTERNS,
+    locations=PATTERNS,
+    numa_nodes=st.lists(st.integers(0, 1000), max_size=3).map(tuple),
+)
 NAMES = st.from_regex(r"[a-z0-9]{1,9}\.ai/[A-Za-z0-9]{1,20}", fullmatch=True)
 SPECS = st.builds(ResourceSpec, NAMES, SELECTORS, st.text(), st.integers(1, 1000), st.sampled_from(["packed", "spread"]))
 CONFIGURATIONS = st.builds(

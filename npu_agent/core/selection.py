@@ -1,0 +1,150 @@
+"""Which accelerators an administrator means, and the resources that he makes of them. The structs are what his file says, too."""
+
+import fnmatch
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.resource_name import resource_name_mistake
+from npu_agent.core.rules import ONE_OR_MANY, Check
+
+MAX_TEXT = 1024
+"""Characters of one text of a selector. A path in the machine's tree is the longest that an accelerator has."""
+
+
+def _texts_mistake(texts: Sequence[str]) -> str:
+    return "" if texts and all(texts) else "expected a text or a list of texts, none of them empty"
+
+
+def _numbers_mistake(numbers: Sequence[int]) -> str:
+    return "" if numbers else "expected a number or a list of numbers, got an empty list"
+
+
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Texts = Annotated[tuple[_Text, ...], ONE_OR_MANY, Check(_texts_mistake)]
+_Numbers = Annotated[tuple[Annotated[int, Meta(ge=0)], ...], ONE_OR_MANY, Check(_numbers_mistake)]
+
+
+class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which accelerators are meant: those that match every field that is given. A text may hold `*`, `?` and `[…]`, as in a shell."""
+
+    backends: Annotated[_Texts, Meta(description="names of backends")] = ()
+    families: Annotated[_Texts, Meta(description="model lines, such as `rngd`")] = ()
+    ids: Annotated[_Texts, Meta(description="ids as `npu-agent list` shows them, in any case")] = ()
+    uuids: Annotated[_Texts, Meta(description="uuids, in any case")] = ()
+    serials: Annotated[_Texts, Meta(description="serial numbers, in any case")] = ()
+    names: Annotated[_Texts, Meta(description="the kernel's names, such as `npu0`; they may be others after a restart of the node")] = ()
+    pci_addresses: Annotated[
+        _Texts, Meta(description="addresses such as `0000:6d:00.0`, in any case; `6d:00.0` is one of the domain `0000`")
+    ] = ()
+    locations: Annotated[_Texts, Meta(description="paths in the machine's tree; `numa1` means all that is below it")] = ()
+    numa_nodes: Annotated[_Numbers, Meta(description="numbers of NUMA nodes")] = ()
+    attributes: Annotated[
+        Mapping[_Text, _Texts], Meta(description="what else the backend tells of an accelerator, each with the texts that are meant")
+    ] = {}
+
+    def matches(self, accelerator: Accelerator) -> bool:
+        """Return whether `accelerator` is meant. A selector without a field means any; one without an attribute has no text for it."""
+        return (
+            _any(self.backends, (accelerator.backend,))
+            and _any(self.families, (accelerator.family,))
+            and _any(self.ids, (accelerator.id,), ignore_case=True)
+            and _any(self.uuids, (accelerator.uuid,), ignore_case=True)
+            and _any(self.serials, (accelerator.serial,), ignore_case=True)
+            and _any(self.names, (accelerator.name,), ignore_case=True)
+            and (not self.pci_addresses or _any(_addresses(self.pci_addresses), (accelerator.pci_address,), ignore_case=True))
+            and (not self.locations or _any(self.locations, _beginnings(accelerator)))
+            and (not self.numa_nodes or accelerator.numa_node in self.numa_nodes)
+            and all(_any(texts, _attribute(accelerator, name)) for name, texts in self.attributes.items())
+        )
+
+
+class ResourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One resource that pods can ask for. An accelerator belongs to the first resource that selects it."""
+
+    name: Annotated[str, Check(resource_name_mistake), Meta(description="its name, `DOMAIN/NAME`")]
+    selector: Annotated[Selector, Meta(description="which accelerators it is made of; all if absent")] = msgspec.field(
+        default=Selector(), name="select"
+    )
+    partition: Annotated[
+        str, Meta(description="the kind of part that each accelerator is divided into, such as `2core`; whole ones if absent")
+    ] = ""
+    replicas: Annotated[int, Meta(ge=1, le=1000, description="how many devices are made of each accelerator or part")] = 1
+    policy: Annotated[
+        Literal["packed", "spread"],
+        Meta(description="whether devices that share an accelerator are near or far when several are asked for"),
+    ] = "packed"
+
+
+ANYTHING = Selector()
+
+
+def unmatched(selector: Selector, accelerators: Sequence[Accelerator]) -> list[str]:
+    """Return what of `selector` matches none of `accelerators`, each as a text such as `ids: RNGD-7`.
+
+    Of texts that each name one accelerator (ids, uuids, serials, names, addresses) every one must match; of the others, which are
+    often written for several nodes, one of a field. Where each field matches by itself and nothing matches them all, that is told. On
+    a host without accelerators there is nothing to tell.
+    """
+    if not accelerators or selector == ANYTHING:
+        return []
+    missing = list(_unmatched(selector, accelerators))
+    if not missing and not any(selector.matches(accelerator) for accelerator in accelerators):
+        missing.append(f"{' and '.join(_given(selector))} together")
+    return missing
+
+
+_NAMING_ONE = ("ids", "uuids", "serials", "names", "pci_addresses")
+
+
+def _given(selector: Selector) -> list[str]:
+    return [field for field in Selector.__struct_fields__ if getattr(selector, field)]
+
+
+def _unmatched(selector: Selector, accelerators: Sequence[Accelerator]) -> Iterator[str]:
+    for field in _given(selector):
+        value = getattr(selector, field)
+        parts: dict[str, object]
+        if field == "attributes":
+            parts = {f"attributes: {name}: {_joined(texts)}": {name: texts} for name, texts in value.items()}
+        elif field in _NAMING_ONE:
+            parts = {f"{field}: {text}": (text,) for text in value}
+        else:
+            parts = {f"{field}: {_joined(value)}": value}
+        for said, part in parts.items():
+            alone = msgspec.structs.replace(ANYTHING, **{field: part})
+            if not any(alone.matches(accelerator) for accelerator in accelerators):
+                yield said
+
+
+def _joined(texts: Sequence[object]) -> str:
+    return ", ".join(map(str, texts))
+
+
+def _attribute(accelerator: Accelerator, name: str) -> Sequence[str]:
+    return [value for own, value in accelerator.attributes if own == name]
+
+
+def _beginnings(accelerator: Accelerator) -> Sequence[str]:
+    path = accelerator.location
+    return ["/".join(path[:depth]) for depth in range(1, len(path) + 1)]
+
+
+def _any(patterns: Sequence[str], values: Sequence[str], *, ignore_case: bool = False) -> bool:
+    return not patterns or any(matcher.match(value) for matcher in _matchers(tuple(patterns), ignore_case) for value in values)
+
+
+@functools.lru_cache(maxsize=256)
+def _matchers(patterns: tuple[str, ...], ignore_case: bool) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(fnmatch.translate(pattern), re.IGNORECASE if ignore_case else 0) for pattern in patterns)
+
+
+@functools.lru_cache(maxsize=256)
+def _addresses(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    # Only a pattern without its domain can match with one put before it.
+    return (*patterns, *(f"0000:{pattern}" for pattern in patterns))
