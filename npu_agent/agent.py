@@ -1,12 +1,13 @@
-"""The agent: backends, the monitor, one link to kubelet for each resource, and the agent's own socket, as one task group."""
+"""The agent: the node looked after, a link to kubelet for each resource, and the agent's own socket, as one task group."""
 
 import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,29 @@ import anyio
 
 import npu_agent
 from npu_agent.api.npu_agent.v1 import Status
-from npu_agent.backends.base import Backend
-from npu_agent.backends.errors import BackendError
 from npu_agent.config.configuration import Configuration
 from npu_agent.control.instance import only_instance
-from npu_agent.control.service import CommandRefused, serving
-from npu_agent.control.status import Holders, Knowledge, status_of
+from npu_agent.control.service import serving
+from npu_agent.control.status import Process, status_of
+from npu_agent.core.errors import NpuAgentError
+from npu_agent.core.pool import Pool
+from npu_agent.core.state import Holders
+from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.link import KubeletLink
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
+from npu_agent.flow.tending import Tending
 from npu_agent.host.watching import watch_folder
-from npu_agent.node.allocation import HostDevices
-from npu_agent.node.look import device_nodes, excluded
-from npu_agent.node.making import make_backends
-from npu_agent.node.monitor import Monitor
+from npu_agent.node.look import look
+from npu_agent.node.making import wanted_backends
+from npu_agent.node.node import Node
+from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import HoldersUnknown, list_holders
 
 log = logging.getLogger(__name__)
 
 
-class NoDevice(Exception):
+class NoDevice(NpuAgentError):
     """There is no accelerator, and the configuration says that the agent is to end then (`fail_on_no_device`)."""
 
 
@@ -61,121 +65,184 @@ class Options:
 async def serve(options: Options) -> None:
     """Run the agent until SIGTERM or SIGINT, or until another agent takes over.
 
-    Raises:
-        config.ConfigurationError: an option of a backend, or a family file, is wrong.
-        backends.errors.BackendError: a backend cannot be used on this host.
-        control.instance.AlreadyRunning, RuntimeFolderUnusable: another agent runs here, or the runtime folder cannot be used.
-        deviceplugin.errors.FolderUnlinked: kubelet's folder was deleted below our mount.
-        NoDevice: see there.
+    Raises what ends an agent (below core.errors.NpuAgentError), alone: a wrong option of a backend, another agent on this node, a
+    runtime folder that cannot be used, kubelet's folder deleted below our mount, and NoDevice.
     """
+    # Signals come first: whatever the rest waits for, the agent ends when it is told to.
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        try:
+            async with anyio.create_task_group() as tasks:
+                ended = anyio.Event()
+                tasks.start_soon(_end_by_signal, signals, tasks.cancel_scope, ended)
+                await _serve(options, ended)
+                ended.set()
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise _alone(errors) from None
+    if not ended.is_set():
+        raise TaskEnded("a task was cancelled by something else than the agent")
+
+
+async def scan(configuration: Configuration, *, host_root: Path, pod_resources: Path, with_details: bool = False) -> Status:
+    """Return what an agent with `configuration` would find on this host now, and who holds it by kubelet's word.
+
+    Raises config's ConfigurationError.
+    """
+    backends = wanted_backends(configuration, host_root)
+    state, absent = await look(configuration, backends, host_root=host_root, ask=partial(_ask, pod_resources))
+    return status_of(state, Process(npu_agent.__version__), absent_nodes=absent, with_details=with_details)
+
+
+async def _serve(options: Options, ended: anyio.Event) -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(only_instance(options.runtime_dir, replace=options.replace))
-        backends: dict[str, Backend] = {}
-        for name, backend in make_backends(options.configuration, options.host_root).items():
-            backends[name] = await stack.enter_async_context(backend)
-        agent = _Agent(options, backends)
+        agent = _Agent(options, ended)
         await stack.enter_async_context(serving(agent, options.runtime_dir))
         await agent.run()
 
 
 class _Agent:
-    def __init__(self, options: Options, backends: dict[str, Backend]) -> None:
+    def __init__(self, options: Options, ended: anyio.Event) -> None:
         self._options = options
-        self._backends = backends
-        self._started_at = time.time()
-        self._monitor = Monitor(backends, options.configuration, self._held)
-        self._host = HostDevices(backends, self._monitor.inventory, options.host_root)
-        self._links = [KubeletLink(options.device_plugins, pool, self._host) for pool in self._monitor.pools.values()]
+        self._process = Process(npu_agent.__version__, time.time(), os.getpid())
+        self._node = Node(
+            options.configuration,
+            wanted_backends(options.configuration, options.host_root),
+            host_root=options.host_root,
+            ask=partial(_ask, options.pod_resources),
+        )
+        self._pools: dict[str, Current[Pool]] = {}
+        self._links: dict[str, KubeletLink] = {}
+        self._offered: Current[Mapping[str, str]] = Current({})
+        """The resources that there are; a link is tended for each."""
         self._changes = Current(0)
-        self._ended = anyio.Event()
+        self._kubelet: object = None
+        self._ended = ended
 
     async def run(self) -> None:
-        await self._monitor.look()
-        found = len(self._monitor.inventory.value)
-        if not found and self._options.configuration.fail_on_no_device:
-            raise NoDevice(f"no accelerator was found by {', '.join(self._backends)}, and fail_on_no_device is set")
-        log.info("found %d accelerators by %s", found, ", ".join(self._backends))
-        remove_stale_sockets(self._options.device_plugins)
+        ready = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_by_signal)
-            for link in self._links:
-                tasks.start_soon(_without_end, link.run)
-                tasks.start_soon(self._follow, link.registration)
+            tasks.start_soon(_without_end, keep_journal, self._node.state)
+            tasks.start_soon(_without_end, self._node.run, ready)
+            tasks.start_soon(self._count, self._node.state)
+            await ready.wait()
+            found = len(self._node.state.value.inventory)
+            if not found and self._options.configuration.fail_on_no_device:
+                names = ", ".join(self._node.backends.value)
+                raise NoDevice(f"no accelerator was found by {names}, and fail_on_no_device is set")
+            log.info("found %d accelerators by %s", found, ", ".join(self._node.backends.value))
+            remove_stale_sockets(self._options.device_plugins)
+            tasks.start_soon(_without_end, self._follow_plan)
+            tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
             tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring)
-            tasks.start_soon(_without_end, self._monitor.run)
-            tasks.start_soon(self._follow, self._monitor.inventory)
-            tasks.start_soon(self._follow, self._monitor.problems)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
-        if not self._ended.is_set():
-            raise TaskEnded("a task was cancelled by something else than the agent")
 
-    async def status(self, *, with_holders: bool) -> Status:
-        holders: Holders = {}
-        problem = ""
+    async def status(self, *, with_holders: bool, with_details: bool) -> Status:
+        """Return what the agent knows now, as a message."""
         if with_holders:
-            try:
-                holders = await list_holders(self._options.pod_resources)
-            except HoldersUnknown as error:
-                problem = str(error)
-        inventory = self._monitor.inventory.value
-        registrations = {link.resource: link.registration.value for link in self._links}
-        problems = [*self._monitor.problems.value.values(), *(stand.problem for stand in registrations.values() if stand.problem)]
+            await self._node.look_at_holders()
+        absent = await self._node.absent_nodes()
         return status_of(
-            Knowledge(
-                version=npu_agent.__version__,
-                inventory=inventory,
-                pools={name: pool.value for name, pool in self._monitor.pools.items()},
-                started_at=self._started_at,
-                process_id=os.getpid(),
-                registrations=registrations,
-                device_nodes=device_nodes(self._backends, inventory, self._options.host_root),
-                excluded=excluded(self._options.configuration, inventory),
-                holders=holders,
-                holders_problem=problem,
-                problems=problems,
-            )
+            self._node.writer.publish(),
+            self._process,
+            registrations={name: link.registration.value for name, link in self._links.items()},
+            absent_nodes=absent,
+            with_holders=with_holders,
+            with_details=with_details,
         )
 
-    async def changed(self) -> None:
-        await self._changes.changed()
+    @property
+    def changes(self) -> Current[int]:
+        """A count that grows with each change of what `status` shows."""
+        return self._changes
 
     async def command(self, backend: str, command: str, arguments: Sequence[str]) -> str:
-        if backend not in self._backends:
-            raise CommandRefused(f"this agent runs without the backend {backend!r}; it has {', '.join(self._backends)}")
-        try:
-            return await self._backends[backend].command(command, arguments)
-        except BackendError as error:
-            raise CommandRefused(str(error)) from error
+        """Have a backend carry out a command. Raises node.errors.CommandRefused."""
+        return await self._node.command(backend, command, arguments)
 
     def shut_down(self) -> None:
+        """Begin to end."""
         self._ended.set()
 
+    async def _follow_plan(self) -> None:
+        async for state in self._node.state.follow():
+            pools = state.plan.pools
+            for name, pool in pools.items():
+                if name in self._pools:
+                    self._pools[name].set(pool)
+                else:
+                    self._pools[name] = Current(pool)
+            self._offered.set({name: name for name in pools})
+
+    async def _link(self, resource: str, _: str) -> None:
+        link = KubeletLink(self._options.device_plugins, self._pools[resource], self._node.allocator)
+        self._links[resource] = link
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._count, link.registration)
+                await link.run()
+        finally:
+            del self._links[resource]
+            self._changes.set(self._changes.value + 1)
+
+    def _link_ended(self, resource: str, error: Exception | None) -> None:
+        cause = _alone(error) if isinstance(error, ExceptionGroup) else error
+        if isinstance(cause, FolderUnlinked):
+            raise cause
+        log.error("the link of %s failed and is made again", resource, exc_info=error)
+
     def _ring(self) -> None:
-        for link in self._links:
+        kubelet = _identity(self._options.device_plugins / "kubelet.sock")
+        if kubelet != self._kubelet:
+            self._kubelet = kubelet
+            self._node.kubelet_changed()
+        for link in self._links.values():
             link.ring()
 
-    async def _follow(self, value: Current[Any]) -> None:
+    async def _count(self, value: Current[Any]) -> None:
         async for _ in value.follow():
             self._changes.set(self._changes.value + 1)
 
-    async def _held(self) -> frozenset[tuple[str, str]] | None:
-        try:
-            return frozenset(await list_holders(self._options.pod_resources))
-        except HoldersUnknown as error:
-            log.warning("%s; a card that vanished stays listed for %g s", error, self._options.configuration.vanished_linger_s)
-            return None
 
-    async def _end_by_signal(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    log.info("SIGHUP changes nothing: the configuration is read when the agent starts")
-                    continue
-                log.info("%s: ending in order", signal.Signals(number).name)
-                self._ended.set()
+async def _ask(pod_resources: Path) -> tuple[Holders | None, str]:
+    try:
+        return await list_holders(pod_resources), ""
+    except HoldersUnknown as error:
+        return None, str(error)
+
+
+async def _end_by_signal(signals: Any, scope: anyio.CancelScope, ended: anyio.Event) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            log.info("SIGHUP changes nothing: the configuration is read when the agent starts")
+            continue
+        log.info("%s: ending in order", signal.Signals(number).name)
+        ended.set()
+        scope.cancel()
 
 
 async def _without_end(task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     await task(*arguments)
-    raise TaskEnded(f"{task.__qualname__} ended by itself")
+    raise TaskEnded(f"{getattr(task, '__qualname__', task)} ended by itself")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Return the first error of ours in a group of errors, else the group: a fault of ours is told with all of it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    expected = error.subgroup(NpuAgentError)
+    if expected is None:
+        return error
+    first: BaseException = expected
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -7,7 +7,7 @@ import anyio
 
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Reading
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part, Reading
 
 
 class Shelf(Backend):
@@ -21,15 +21,15 @@ class Shelf(Backend):
         self.cards: dict[str, Accelerator] = {}
         self.says: dict[str, Reading | Exception | None] = {}
         self.scan_fails: Exception | None = None
-        self.nodes: dict[str, tuple[DeviceNode, ...]] = {}
-        self.prepared: list[str] = []
-        self.wants_pre_start = False  # type: ignore[misc]
         self._changed = anyio.Event()
         for id in ids:
             self.put(id)
 
-    def put(self, id: str, **fields: object) -> None:
-        self.cards[id] = Accelerator(id, self.name, "shelved", **fields)  # type: ignore[arg-type]
+    def put(self, id: str, *nodes: DeviceNode, **fields: object) -> None:
+        """Put a card there, or in the place of the one of that id, whole and in halves, with these nodes."""
+        edits = ContainerEdits(nodes)
+        parts = () if fields.get("unusable") else (Part("", "", edits), Part("half", "left", edits), Part("half", "right", edits))
+        self.cards[id] = Accelerator(id, self.name, "shelved", **{"parts": parts, **fields})  # type: ignore[arg-type]
         self.says.setdefault(id, Reading(healthy=True))
         self._ring()
 
@@ -51,18 +51,7 @@ class Shelf(Backend):
         assert said is not None
         return said
 
-    def container_edits(self, accelerator: Accelerator, partition: str = "") -> ContainerEdits:
-        return ContainerEdits(self.nodes.get(accelerator.id, ()))
-
-    def partition_names(self, accelerator: Accelerator, kind: str) -> Sequence[str]:
-        return ("left", "right") if kind == "half" else ()
-
-    async def pre_start(self, accelerators: Sequence[Accelerator]) -> None:
-        if any(accelerator.id == "stubborn" for accelerator in accelerators):
-            raise BackendError("stubborn cannot be reset; unload its model first")
-        self.prepared += [accelerator.id for accelerator in accelerators]
-
-    async def watch(self) -> AsyncIterator[None]:
+    async def hints(self) -> AsyncIterator[None]:
         while True:
             await self._changed.wait()
             self._changed = anyio.Event()
@@ -70,3 +59,16 @@ class Shelf(Backend):
 
     def _ring(self) -> None:
         self._changed.set()
+
+
+class Preparing(Shelf):
+    """A shelf whose cards are prepared before a container starts; "stubborn" refuses."""
+
+    def __init__(self, *ids: str, host_root: Path = Path("/"), name: str = "preparing") -> None:
+        super().__init__(*ids, host_root=host_root, name=name)
+        self.prepared: list[str] = []
+
+    async def prepare(self, accelerators: Sequence[Accelerator]) -> None:
+        if any(accelerator.id == "stubborn" for accelerator in accelerators):
+            raise BackendError("stubborn cannot be reset; unload its model first")
+        self.prepared += [accelerator.id for accelerator in accelerators]

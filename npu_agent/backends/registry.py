@@ -24,15 +24,13 @@ def available() -> Sequence[str]:
     return sorted({*_BUILT_IN, *(point.name for point in _entry_points())})
 
 
-def create(name: str, options: Mapping[str, Any], host_root: Path, *, probe_timeout_s: float = Backend.probe_timeout_s) -> Backend:
+def create(name: str, options: Mapping[str, Any], host_root: Path, *, probe_timeout_s: float = 2.0) -> Backend:
     """Return the backend `name`, made with `options`; only its own module is imported.
 
     Raises OptionError for a name that nobody offers and for a wrong option, BackendError for a backend of a third party that cannot
     be loaded.
     """
-    backend = _load(name)(options, host_root=host_root)
-    backend.probe_timeout_s = probe_timeout_s
-    return backend
+    return _load(name)(options, host_root=host_root, probe_timeout_s=probe_timeout_s)
 
 
 def _load(name: str) -> type[Backend]:

@@ -102,10 +102,10 @@ class _Question:
             await anyio.sleep(SCAN_AGAIN_S)
 
     async def _scan(self, why: str) -> "Listing":
+        from npu_agent.agent import scan
         from npu_agent.backends.errors import BackendError
         from npu_agent.cli.listing import listing_of
         from npu_agent.config.configuration import ConfigurationError
-        from npu_agent.node.look import scan
 
         if self._loaded is None:
             self._loaded = paths.configuration(self._config, self._backends)

@@ -107,7 +107,7 @@ def listing_of(status: "Status", source: Literal["agent", "scan"]) -> Listing:
         schema=SCHEMA,
         source=source,
         version=status.version,
-        problems=list(status.problems),
+        problems=[f"{problem.source}: {problem.text}" for problem in status.problems],
         holders_problem=status.holders_problem or None,
         resources=[_resource(resource, holders_known) for resource in status.resources],
         accelerators=[_accelerator(accelerator, devices.get(accelerator.id, []), source) for accelerator in status.accelerators],

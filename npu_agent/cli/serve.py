@@ -1,6 +1,5 @@
 """`npu-agent serve`: run the agent on this node."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -49,15 +48,11 @@ def serve(
 
     gc.disable()  # nothing of what is imported is garbage, and looking for some is a tenth of the start
     import asyncio
-    import logging
 
-    from npu_agent.agent import NoDevice, Options
+    from npu_agent.agent import Options
     from npu_agent.agent import serve as run
-    from npu_agent.backends.errors import BackendError
     from npu_agent.cli import logs
-    from npu_agent.config.configuration import ConfigurationError
-    from npu_agent.control.instance import AlreadyRunning, RuntimeFolderUnusable
-    from npu_agent.deviceplugin.errors import FolderUnlinked
+    from npu_agent.core.errors import NpuAgentError
 
     gc.freeze()
     gc.enable()
@@ -73,22 +68,6 @@ def serve(
     )
     try:
         asyncio.run(run(options))
-    except (BackendError, ConfigurationError) as error:
-        exits.usage(str(error))
-    except (AlreadyRunning, RuntimeFolderUnusable, NoDevice) as error:
-        exits.failure(str(error))
-    except BaseExceptionGroup as errors:
-        # From the task group of a running agent. What it is not made for is a fault of ours, and told with its traceback.
-        unlinked, others = errors.split(FolderUnlinked)
-        if others is not None or unlinked is None:
-            raise
-        logging.getLogger(__name__).error("%s", next(_leaves(unlinked)))
-        raise typer.Exit(exits.FAILURE) from None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+    except NpuAgentError as error:
+        exits.note(str(error))
+        raise typer.Exit(error.exit_status) from None

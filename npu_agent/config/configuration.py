@@ -3,18 +3,21 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from npu_agent.core.selection import ResourceSpec, Selector
+from npu_agent.core.errors import USAGE, NpuAgentError
 from npu_agent.core.resource_name import resource_name_mistake
+from npu_agent.core.selection import ResourceSpec, Selector
 from npu_agent.schema.fields import Check, Mistake, line_of, read, shown
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(NpuAgentError):
     """A configuration cannot be used. Each of `mistakes` has the path of a field and what is expected there."""
+
+    exit_status: ClassVar[int] = USAGE
 
     def __init__(self, place: str, mistakes: Sequence[Mistake], lines: Mapping[str, int] | None = None) -> None:
         self.place = place

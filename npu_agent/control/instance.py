@@ -9,17 +9,18 @@ from pathlib import Path
 import anyio
 
 from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+from npu_agent.core.errors import NpuAgentError
 
 LOCK_NAME = "agent.lock"
 TAKE_OVER_WITHIN_S = 10.0
 LOOK_AGAIN_S = 0.01
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(NpuAgentError):
     """Another agent holds the lock; the text says which and what to do."""
 
 
-class RuntimeFolderUnusable(Exception):
+class RuntimeFolderUnusable(NpuAgentError):
     """The folder for the lock and the agent's socket cannot be made or written."""
 
 

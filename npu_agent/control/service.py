@@ -22,23 +22,22 @@ from npu_agent.api.npu_agent.v1 import (
     Status,
 )
 from npu_agent.control.client import SOCKET_NAME
+from npu_agent.core.errors import CommandRefused
+from npu_agent.flow.current import Current
 
 WATCH_AGAIN_S = 2.0
 """Seconds between two looks for followers that want holders: kubelet does not tell when those change."""
 
 
-class CommandRefused(Exception):
-    """A backend cannot carry out a command; the text is for whoever asked."""
-
-
 class Agent(Protocol):
     """What the service needs of the agent."""
 
-    async def status(self, *, with_holders: bool) -> Status:
+    async def status(self, *, with_holders: bool, with_details: bool) -> Status:
         """Return what the agent knows now."""
 
-    async def changed(self) -> None:
-        """Return when something that `status` shows has changed."""
+    @property
+    def changes(self) -> Current[int]:
+        """A count that grows with each change of what `status` shows."""
 
     async def command(self, backend: str, command: str, arguments: Sequence[str]) -> str:
         """Carry out a command of a backend. Raises CommandRefused."""
@@ -55,18 +54,22 @@ class AgentService(AgentBase):
 
     async def get_status(self, message: GetStatusRequest) -> Status:
         """Say what there is now."""
-        return await self._agent.status(with_holders=message.with_holders)
+        return await self._agent.status(with_holders=message.with_holders, with_details=message.with_details)
 
     async def watch_status(self, message: GetStatusRequest) -> AsyncIterator[Status]:
         """Say it at once and again when it differs."""
         last: bytes | None = None
+        changes = self._agent.changes
         while True:
-            status = await self._agent.status(with_holders=message.with_holders)
+            # Counted before the look, so that what changes while it is told is told next.
+            seen = changes.value
+            status = await self._agent.status(with_holders=message.with_holders, with_details=message.with_details)
             if bytes(status) != last:
                 last = bytes(status)
                 yield status
             with anyio.move_on_after(WATCH_AGAIN_S if message.with_holders else float("inf")):
-                await self._agent.changed()
+                while changes.value == seen:
+                    await changes.changed()
 
     async def command_backend(self, message: CommandBackendRequest) -> CommandBackendResponse:
         """Pass a command on to a backend."""

@@ -11,3 +11,11 @@ class NpuAgentError(Exception):
 
     exit_status: ClassVar[int] = FAILURE
     """What the command line ends with: FAILURE, or USAGE for a wrong option or configuration."""
+
+
+class AllocationError(NpuAgentError):
+    """Devices cannot be given to a container. kubelet shows the text in the status of the pod that it rejects."""
+
+
+class CommandRefused(NpuAgentError):
+    """A backend cannot carry out a command; the text is for whoever asked."""

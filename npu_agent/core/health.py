@@ -9,9 +9,9 @@ from npu_agent.core.accelerator import Reading
 class Health:
     """What is known of a device's health.
 
-    `reason` is empty while healthy, else a sentence that an administrator can act on ("alive reads 0"). `since` is the time of the
-    last change between healthy and not, in seconds of the caller's clock. `good_readings` counts readings in a row since the last
-    bad one; it stays 0 while healthy, so that a card that stays well stays equal to itself.
+    `reason` is empty while healthy, else a sentence that an administrator can act on ("alive reads 0"). `since` is the date of the
+    last change between healthy and not, in seconds since the epoch. `good_readings` counts readings in a row since the last bad
+    one; it stays 0 while healthy, so that a card that stays well stays equal to itself.
     """
 
     healthy: bool

@@ -3,6 +3,8 @@
 import hashlib
 import re
 
+from npu_agent.core.accelerator import Accelerator
+
 MAX_DEVICE_ID = 63
 """Characters. kubelet's API names this limit; labels, CDI names and other tools rely on it."""
 
@@ -19,6 +21,17 @@ def stable_id(*, uuid: str = "", serial: str = "", pci_address: str = "") -> str
         if value.strip():
             return as_device_id(value.strip())
     raise ValueError("a card has no uuid, no serial and no PCI address to be named by")
+
+
+def ids_of(accelerator: Accelerator) -> frozenset[str]:
+    """Return every id that this card may have been known by, whatever could be read of it at that time."""
+    address = as_device_id(accelerator.pci_address) if accelerator.pci_address else ""
+    ids = {accelerator.id, address, as_device_id(f"{accelerator.family}-{accelerator.name}") if accelerator.name else ""}
+    for text in (accelerator.uuid, accelerator.serial):
+        if text.strip():
+            own = as_device_id(text.strip())
+            ids |= {own, as_device_id(f"{own}_{address}") if address else ""}
+    return frozenset(filter(None, ids))
 
 
 def as_device_id(text: str) -> str:

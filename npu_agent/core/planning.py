@@ -1,83 +1,143 @@
-"""From accelerators and configuration to pools: which card becomes which devices of which resource."""
+"""From the inventory and the configuration to pools: which part of which card becomes which device of which resource, and what does not."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.accelerator import Accelerator, Part
+from npu_agent.core.allocations import Conflicts
 from npu_agent.core.health import Health
 from npu_agent.core.identity import as_device_id, hashed
+from npu_agent.core.inventory import Inventory, Tracked
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.selection import ResourceSpec, Selector
 
-Parts = Callable[[Accelerator, str], Sequence[str]]
-"""The names of the parts of a kind that an accelerator divides into; a backend's `partition_names`."""
+
+class Omission(StrEnum):
+    """Why no device is made of an accelerator."""
+
+    UNUSABLE = "unusable"
+    EXCLUDED = "excluded"
+    UNSELECTED = "unselected"
 
 
-def assign(accelerators: Iterable[Accelerator], specs: Sequence[ResourceSpec], excluded: Selector | None) -> dict[str, str]:
-    """Return the resource name for each accelerator id that gets one.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An accelerator of which no device is made, and why in a sentence."""
 
-    The first spec that selects a card takes it, so no card is ever part of two resources. Excluded and unusable cards get none.
-    """
-    resources: dict[str, str] = {}
-    for accelerator in accelerators:
-        if accelerator.unusable or (excluded is not None and excluded.matches(accelerator)):
-            continue
-        for spec in specs:
-            if spec.selector.matches(accelerator):
-                resources[accelerator.id] = spec.name
-                break
-    return resources
+    omission: Omission
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The pools by resource name, and by accelerator id the cards that are left out."""
+
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the configuration asks for: the resources in order, and the accelerators that none of them gets."""
+
+    resources: Sequence[ResourceSpec] = ()
+    excluded: Selector | None = None
 
 
 def plan(
-    accelerators: Sequence[Accelerator],
-    health: Mapping[str, Health],
-    specs: Sequence[ResourceSpec],
+    inventory: Inventory,
+    wanted: Wanted,
     *,
-    excluded: Selector | None = None,
-    parts: Parts = lambda accelerator, kind: (),
-    previous: Mapping[str, Pool] | None = None,
-) -> dict[str, Pool]:
-    """Return the pool of each spec's resource, by resource name; a resource without a card has an empty pool.
+    conflicts: Conflicts | None = None,
+    preparing: Container[str] = (),
+    previous: Plan | None = None,
+) -> Plan:
+    """Return the pool of each resource, one without a card being empty, and the cards that no resource has.
 
-    `health` has an entry for each accelerator. No two devices of the pools have one id: kubelet knows devices by their ids alone when
-    it tells pods of health (docs/kubelet.md). A pool that equals the previous one of its name is that one, so that its generation
-    tells whether anything changed.
+    The first resource that selects a card takes it, so no card is ever part of two. No two devices of the pools have one id: kubelet
+    knows devices by their ids alone when it tells pods of health (docs/kubelet.md). `conflicts` says which devices somebody may still
+    hold under another name: those are listed as unhealthy. `preparing` has the names of the backends that are asked before a
+    container starts. A pool that equals the `previous` one of its name is that one, so that its generation tells whether anything
+    changed.
     """
-    resources = assign(accelerators, specs, excluded)
-    taken = {accelerator.id for accelerator in accelerators}
+    left_out: dict[str, LeftOut] = {}
+    chosen: dict[str, list[Tracked]] = {spec.name: [] for spec in wanted.resources}
+    for id, tracked in sorted(inventory.items()):
+        if reason := _left_out(tracked.accelerator, wanted):
+            left_out[id] = reason
+            continue
+        spec = next((spec for spec in wanted.resources if spec.selector.matches(tracked.accelerator)), None)
+        if spec is None:
+            left_out[id] = LeftOut(Omission.UNSELECTED, "no resource of the configuration selects it")
+        elif not any(part.kind == spec.partition for part in tracked.accelerator.parts):
+            text = f"{spec.name} is made of parts of the kind {spec.partition!r}, and {tracked.accelerator.family} has none"
+            left_out[id] = LeftOut(Omission.UNSELECTED, text if spec.partition else "it cannot be handed out whole")
+        else:
+            chosen[spec.name].append(tracked)
+    taken = set(inventory)
+    old_pools = previous.pools if previous else {}
     pools: dict[str, Pool] = {}
-    for spec in specs:
-        devices = [
-            device
-            for accelerator in sorted(accelerators, key=lambda accelerator: accelerator.id)
-            if resources.get(accelerator.id) == spec.name
-            for device in _devices(accelerator, health[accelerator.id], spec, parts, taken)
-        ]
+    for spec in wanted.resources:
+        old = old_pools.get(spec.name)
+        known = {device.id: device for device in old.devices} if old else {}
+        devices = [_kept(device, known) for tracked in chosen[spec.name] for device in _devices(tracked, spec, taken)]
+        if conflicts:
+            devices = [_withheld(device, spec.name, inventory, conflicts) for device in devices]
         devices.sort(key=lambda device: device.id)
-        old = (previous or {}).get(spec.name)
-        pool = Pool(spec.name, tuple(devices), spec.policy, old.generation if old else 0)
-        if old is not None and pool != old:
-            pool = Pool(spec.name, tuple(devices), spec.policy, old.generation + 1)
+        pre_start = any(tracked.accelerator.backend in preparing for tracked in chosen[spec.name])
+        pool = Pool(spec.name, tuple(devices), spec.policy, old.generation if old else 0, pre_start)
+        if old is not None:
+            pool = old if pool == old else replace(pool, generation=old.generation + 1)
         pools[spec.name] = pool
-    return pools
+    return Plan(pools, left_out)
 
 
-def _devices(accelerator: Accelerator, health: Health, spec: ResourceSpec, parts: Parts, taken: set[str]) -> Iterable[Device]:
-    names = parts(accelerator, spec.partition) if spec.partition else ("",)
-    for part in names:
+def _left_out(accelerator: Accelerator, wanted: Wanted) -> LeftOut | None:
+    if wanted.excluded is not None and wanted.excluded.matches(accelerator):
+        return LeftOut(Omission.EXCLUDED, "the configuration leaves it out")
+    if accelerator.unusable:
+        return LeftOut(Omission.UNUSABLE, accelerator.unusable)
+    return None
+
+
+def _devices(tracked: Tracked, spec: ResourceSpec, taken: set[str]) -> Iterable[Device]:
+    accelerator = tracked.accelerator
+    # How far a recovery has come is nothing that changes the device.
+    health = replace(tracked.health, good_readings=0) if tracked.health.good_readings else tracked.health
+    for part in accelerator.parts:
+        if part.kind != spec.partition:
+            continue
         for replica in range(spec.replicas):
-            suffix = (f"_{part}" if part else "") + (f"_r{replica}" if spec.replicas > 1 else "")
+            suffix = (f"_{part.name}" if part.name else "") + (f"_r{replica}" if spec.replicas > 1 else "")
             yield Device(
                 id=_part_id(accelerator.id, suffix, taken) if suffix else accelerator.id,
                 accelerator_id=accelerator.id,
-                # How far a recovery has come is nothing that changes the device.
-                health=replace(health, good_readings=0),
-                location=accelerator.location,
+                health=_health_of(part, health),
+                location=(*accelerator.location, *part.location),
                 numa_node=accelerator.numa_node,
-                partition=part,
+                part=part,
                 replica=replica if spec.replicas > 1 else None,
             )
+
+
+def _health_of(part: Part, health: Health) -> Health:
+    return Health(False, part.unusable, health.since) if part.unusable and health.healthy else health
+
+
+def _kept(device: Device, known: Mapping[str, Device]) -> Device:
+    """Return the device that was there before if it is the same, so that whoever compares pools is quick."""
+    old = known.get(device.id)
+    return old if old == device and old is not None else device
+
+
+def _withheld(device: Device, resource: str, inventory: Inventory, conflicts: Conflicts) -> Device:
+    tracked = inventory[device.accelerator_id]
+    reason = conflicts.of(resource, device, tracked.accelerator, tracked.may_be, inventory)
+    if not reason:
+        return device
+    health = Health(False, f"withheld: {reason}", device.health.since) if device.health.healthy else device.health
+    return replace(device, health=health, withheld=reason)
 
 
 def _part_id(accelerator_id: str, suffix: str, taken: set[str]) -> str:

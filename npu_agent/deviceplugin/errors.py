@@ -1,12 +1,10 @@
 """What can go wrong between us and kubelet."""
 
+from npu_agent.core.errors import NpuAgentError
 
-class DevicePluginError(Exception):
+
+class DevicePluginError(NpuAgentError):
     """The device plugin cannot do what was asked; the text says what to do."""
-
-
-class AllocationError(DevicePluginError):
-    """Devices cannot be given to a container. kubelet shows the text in the status of the pod that it rejects."""
 
 
 class KubeletUnreachable(DevicePluginError):

@@ -161,7 +161,7 @@ class KubeletLink:
             async def register() -> None:
                 nonlocal refusal
                 try:
-                    await connection.register(self.resource, endpoint, pre_start=self._host.wants_pre_start)
+                    await connection.register(self.resource, endpoint, pre_start=self._pool.value.pre_start)
                     refusal = None
                 except (KubeletUnreachable, RegistrationRefused) as error:
                     refusal = error  # raised in here it would come out as one of a group

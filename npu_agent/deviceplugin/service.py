@@ -23,10 +23,10 @@ from npu_agent.api.v1beta1 import (
     PreStartContainerResponse,
 )
 from npu_agent.core.accelerator import ContainerEdits
+from npu_agent.core.errors import AllocationError
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.preferred import prefer
 from npu_agent.deviceplugin.answers import allocate_answer
-from npu_agent.deviceplugin.errors import AllocationError
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.flow.current import Current
 
@@ -42,14 +42,10 @@ log = logging.getLogger(__name__)
 class Host(Protocol):
     """What the service needs of the rest of the agent."""
 
-    async def container_edits(self, devices: Sequence[Device]) -> ContainerEdits:
+    async def allocate(self, resource: str, devices: Sequence[Device]) -> ContainerEdits:
         """Return what a container needs to use all of `devices`, with every node seen on the host. Raises AllocationError."""
 
-    @property
-    def wants_pre_start(self) -> bool:
-        """Whether PreStartContainer is to be offered."""
-
-    async def pre_start(self, devices: Sequence[Device]) -> None:
+    async def prepare(self, devices: Sequence[Device]) -> None:
         """Prepare `devices` for a container that is about to start. Raises AllocationError."""
 
 
@@ -70,7 +66,7 @@ class DevicePluginService(DevicePluginBase):
 
     async def get_device_plugin_options(self, message: Empty) -> DevicePluginOptions:
         """Say which of the optional calls we take."""
-        return DevicePluginOptions(pre_start_required=self._host.wants_pre_start, get_preferred_allocation_available=True)
+        return DevicePluginOptions(pre_start_required=self._pool.value.pre_start, get_preferred_allocation_available=True)
 
     async def list_and_watch(self, message: Empty) -> AsyncIterator[ListAndWatchResponse]:
         """Send the list at once and then whenever it differs from the one sent last: kubelet writes to disk for each."""
@@ -113,7 +109,7 @@ class DevicePluginService(DevicePluginBase):
                 )
         try:
             with anyio.fail_after(ALLOCATE_TIMEOUT_S):
-                return await self._host.container_edits(devices)
+                return await self._host.allocate(self._pool.value.resource, devices)
         except AllocationError as error:
             raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
         except TimeoutError as error:
@@ -125,7 +121,7 @@ class DevicePluginService(DevicePluginBase):
         devices = self._devices(message.device_ids)
         try:
             with anyio.fail_after(PRE_START_TIMEOUT_S):
-                await self._host.pre_start(devices)
+                await self._host.prepare(devices)
         except AllocationError as error:
             raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
         except TimeoutError as error:

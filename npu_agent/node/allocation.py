@@ -1,90 +1,130 @@
-"""What containers need of this host to use devices: the backends' answers as one, seen to exist."""
+"""What a container is given: the edits of its devices, out of the node state, seen to exist on the host and remembered."""
 
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from npu_agent.backends.base import Backend
-from npu_agent.backends.errors import BackendError
-from npu_agent.core.accelerator import Accelerator, ContainerEdits
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode
+from npu_agent.core.allocations import allocation_of
 from npu_agent.core.edits import EditsConflict, merge
-from npu_agent.core.inventory import Inventory
+from npu_agent.core.errors import AllocationError
 from npu_agent.core.pool import Device
-from npu_agent.deviceplugin.errors import AllocationError
-from npu_agent.flow.current import Current
+from npu_agent.core.state import NodeState
 from npu_agent.host.bounded import Readers, ReadHangs
+from npu_agent.host.errors import ShortOfResources
+from npu_agent.host.files import below_root
+from npu_agent.host.nodes import SeenNode, look_at
+from npu_agent.node.errors import BackendFailed
+from npu_agent.node.memory import Memory
+from npu_agent.node.tracker import Tracker
+from npu_agent.node.writer import StateWriter
 
 LOOK_TIMEOUT_S = 4.0
 
 
-class HostDevices:
-    """Answers the device plugins' question what a container is to be given. Paths are looked at below `host_root`."""
+class Allocator:
+    """Answers the device plugins' question what a container is to be given. Nodes are looked at below `host_root`."""
 
-    def __init__(self, backends: Mapping[str, Backend], inventory: Current[Inventory], host_root: Path) -> None:
-        self._backends = backends
-        self._inventory = inventory
-        self._host_root = host_root
+    def __init__(
+        self,
+        writer: StateWriter,
+        memory: Memory,
+        tracker: Tracker,
+        host_root: Path,
+        *,
+        allow_plain_files: bool = False,
+    ) -> None:
+        self._writer = writer
+        self._memory = memory
+        self._tracker = tracker
+        self._prefix = below_root(host_root)
+        self._allow_plain_files = allow_plain_files
         self._readers = Readers()
 
-    @property
-    def wants_pre_start(self) -> bool:
-        """Whether any backend wants to be called before containers start."""
-        return any(backend.wants_pre_start for backend in self._backends.values())
-
-    async def container_edits(self, devices: Sequence[Device]) -> ContainerEdits:
+    async def allocate(self, resource: str, devices: Sequence[Device]) -> ContainerEdits:
         """Return what a container needs to use all of `devices`, without optional nodes that the host does not have.
 
-        A node that is missing, or is a folder, would be an error of the runtime that no user can read, so it is one here. Raises
-        AllocationError.
+        A node that cannot be used would be an error of the runtime that no user can read, so it is one here. What is given is
+        remembered before it is told. Raises AllocationError.
         """
         try:
-            edits = merge([self._edits(device) for device in devices])
+            edits = merge([device.part.edits for device in devices])
         except EditsConflict as error:
             raise AllocationError(str(error)) from error
-        paths = [node.host_path for node in edits.device_nodes]
-        try:
-            present = await self._readers.read(" ".join(paths), lambda: self._present(paths), timeout_s=LOOK_TIMEOUT_S)
-        except ReadHangs as error:
+        seen = await self._look(devices, edits.device_nodes)
+        if missing := [f"{node.host_path} {seen[node].wrong}" for node in edits.device_nodes if node.required and seen[node].wrong]:
             raise AllocationError(
-                f"the device nodes of {', '.join(device.id for device in devices)} cannot be looked at: {error}"
-            ) from error
-        if missing := [node.host_path for node in edits.device_nodes if node.required and node.host_path not in present]:
-            raise AllocationError(
-                f"{', '.join(device.id for device in devices)} cannot be used: {', '.join(missing)} is not on the host;"
-                " load the driver or reset the card, and see npu-agent list"
+                f"{_ids(devices)} cannot be used: {'; '.join(missing[:3])}"
+                + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+                + "; load the driver or reset the card, and see npu-agent list"
             )
-        return replace(edits, device_nodes=tuple(node for node in edits.device_nodes if node.host_path in present))
+        self._remember(resource, devices)
+        await self._memory.save()
+        # The runtime is told the device itself: not every one follows links.
+        nodes = tuple(
+            node if node.host_path == seen[node].path else replace(node, host_path=seen[node].path)
+            for node in edits.device_nodes
+            if not seen[node].wrong
+        )
+        return replace(edits, device_nodes=nodes)
 
-    async def pre_start(self, devices: Sequence[Device]) -> None:
-        """Have each backend that wants it prepare its cards. Raises AllocationError."""
-        for name, backend in self._backends.items():
-            accelerators = [self._accelerator(device) for device in devices]
-            mine = list(dict.fromkeys(accelerator for accelerator in accelerators if accelerator.backend == name))
-            if backend.wants_pre_start and mine:
-                try:
-                    await backend.pre_start(mine)
-                except BackendError as error:
-                    raise AllocationError(str(error)) from error
+    async def prepare(self, devices: Sequence[Device]) -> None:
+        """Have each backend that wants it prepare its cards for a container that starts. Raises AllocationError."""
+        mine: dict[str, dict[str, Accelerator]] = {}
+        for device in devices:
+            accelerator = self._accelerator(self._writer.state.value, device)
+            mine.setdefault(accelerator.backend, {})[accelerator.id] = self._tracker.as_proposed(accelerator)
+        for name, accelerators in mine.items():
+            backend = self._tracker.backend(name)
+            try:
+                if backend is not None and backend.prepares:
+                    await backend.prepare(list(accelerators.values()))
+            except (BackendFailed, ShortOfResources) as failure:
+                raise AllocationError(str(failure)) from failure
 
-    def _edits(self, device: Device) -> ContainerEdits:
-        accelerator = self._accelerator(device)
-        return self._backends[accelerator.backend].container_edits(accelerator, device.partition)
+    async def absent_nodes(self) -> frozenset[str]:
+        """Return the host paths of the optional nodes of all cards that cannot be handed out; of none where that cannot be told now."""
+        parts = [part for tracked in self._writer.state.value.inventory.values() for part in tracked.accelerator.parts[:1]]
+        nodes = [node for part in parts for node in part.edits.device_nodes if not node.required]
 
-    def _accelerator(self, device: Device) -> Accelerator:
-        tracked = self._inventory.value.get(device.accelerator_id)
+        def look() -> frozenset[str]:
+            return frozenset(node.host_path for node in nodes if look_at(self._prefix, node, allow_plain_files=self._allow_plain_files))
+
+        try:
+            return await self._readers.read("all device nodes", look, timeout_s=LOOK_TIMEOUT_S)
+        except (ReadHangs, ShortOfResources):
+            return frozenset()
+
+    async def _look(self, devices: Sequence[Device], nodes: Sequence[DeviceNode]) -> Mapping[DeviceNode, SeenNode]:
+
+        def look() -> dict[DeviceNode, SeenNode]:
+            return {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files) for node in nodes}
+
+        try:
+            return await self._readers.read(_ids(devices), look, timeout_s=LOOK_TIMEOUT_S)
+        except (ReadHangs, ShortOfResources) as error:
+            raise AllocationError(f"the device nodes of {_ids(devices)} cannot be looked at: {error}") from error
+
+    def _remember(self, resource: str, devices: Sequence[Device]) -> None:
+        """Note what is given, if it is still what kubelet was told: meanwhile the card may have gone, or another have its nodes."""
+        state = self._writer.publish()
+        pool = state.plan.pools.get(resource)
+        present = {device.id: device for device in pool.devices} if pool else {}
+        for device in devices:
+            now = present.get(device.id)
+            if now is None or not now.health.healthy or now.part != device.part:
+                reason = (now.health.reason or "its device nodes have changed") if now else "it is not on this host any more"
+                raise AllocationError(f"{device.id} cannot be given any more: {reason}; start the pod again")
+        self._memory.record([allocation_of(resource, device, self._accelerator(state, device)) for device in devices], self._writer.clock())
+        self._writer.put_allocations(self._memory.live)
+
+    def _accelerator(self, state: NodeState, device: Device) -> Accelerator:
+        tracked = state.inventory.get(device.accelerator_id)
         if tracked is None:
             raise AllocationError(f"{device.id} is not on this host any more; start the pod again to get another device")
         return tracked.accelerator
 
-    def _present(self, paths: Sequence[str]) -> set[str]:
-        root = str(self._host_root).rstrip("/")
-        return {path for path in paths if _is_file(f"{root}/{path}")}
 
-
-def _is_file(path: str) -> bool:
-    try:
-        return not stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
+def _ids(devices: Sequence[Device]) -> str:
+    ids = [device.id for device in devices]
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

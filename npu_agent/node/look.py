@@ -1,71 +1,35 @@
-"""One look at the host without a running agent, answered in the form in which an agent answers."""
+"""One look at the node without a running agent: the same value, made by the same code."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from pathlib import Path
 
-import npu_agent
-from npu_agent.api.npu_agent.v1 import Status
-from npu_agent.backends.base import Backend
+import anyio
+
 from npu_agent.config.configuration import Configuration
-from npu_agent.control.status import Holders, Knowledge, status_of
-from npu_agent.core.inventory import Inventory
-from npu_agent.node.making import make_backends
-from npu_agent.node.monitor import Monitor
-from npu_agent.observe.podresources import HoldersUnknown, list_holders
+from npu_agent.core.state import NodeState
+from npu_agent.node.holding import Ask
+from npu_agent.node.node import Node
+from npu_agent.node.tracker import Asked
+
+SCAN_WITHIN_S = 10.0
+PATIENCE_S = 2.0
+"""Seconds beyond the timeout of a probe within which a card is read, or told as not read."""
 
 
-async def scan(configuration: Configuration, *, host_root: Path, pod_resources: Path) -> Status:
-    """Return what an agent with `configuration` would find on this host now, and who holds it by kubelet's word.
+async def look(
+    configuration: Configuration, backends: Mapping[str, Asked], *, host_root: Path, ask: Ask
+) -> tuple[NodeState, frozenset[str]]:
+    """Return what an agent with `configuration` would find on this host now, and the optional device nodes that are not there."""
+    node = Node(configuration, backends, host_root=host_root, ask=ask)
+    ready = anyio.Event()
+    async with anyio.create_task_group() as tasks:
 
-    Raises config.ConfigurationError.
-    """
-    async with AsyncExitStack() as stack:
-        backends = make_backends(configuration, host_root)
-        for backend in backends.values():
-            await stack.enter_async_context(backend)
-        monitor = Monitor(backends, configuration, _nobody)
-        await monitor.look()
-        holders: Holders = {}
-        problem = ""
-        try:
-            holders = await list_holders(pod_resources)
-        except HoldersUnknown as error:
-            problem = str(error)
-        inventory = monitor.inventory.value
-        return status_of(
-            Knowledge(
-                version=npu_agent.__version__,
-                inventory=inventory,
-                pools={name: pool.value for name, pool in monitor.pools.items()},
-                device_nodes=device_nodes(backends, inventory, host_root),
-                excluded=excluded(configuration, inventory),
-                holders=holders,
-                holders_problem=problem,
-                problems=list(monitor.problems.value.values()),
-            )
-        )
+        async def run() -> None:
+            await node.run(ready, scan_within_s=SCAN_WITHIN_S, read_within_s=configuration.probe_timeout_s + PATIENCE_S)
 
-
-def device_nodes(backends: Mapping[str, Backend], inventory: Inventory, host_root: Path) -> dict[str, Sequence[str]]:
-    """Return the host paths of the device nodes that containers get with each accelerator, by its id.
-
-    Optional ones that the host does not have are left out, as they are for containers.
-    """
-    nodes: dict[str, Sequence[str]] = {}
-    for id, tracked in inventory.items():
-        if not tracked.accelerator.unusable:
-            edits = backends[tracked.accelerator.backend].container_edits(tracked.accelerator)
-            present = [node.host_path for node in edits.device_nodes if node.required or (host_root / node.host_path.lstrip("/")).exists()]
-            nodes[id] = list(dict.fromkeys(present))
-    return nodes
-
-
-def excluded(configuration: Configuration, inventory: Inventory) -> frozenset[str]:
-    """Return the ids of the accelerators that the configuration leaves out."""
-    exclude = configuration.exclude
-    return frozenset(id for id, tracked in inventory.items() if exclude is not None and exclude.matches(tracked.accelerator))
-
-
-async def _nobody() -> frozenset[tuple[str, str]]:
-    return frozenset()
+        tasks.start_soon(run)
+        await ready.wait()
+        absent = await node.absent_nodes()
+        state = node.writer.publish()
+        tasks.cancel_scope.cancel()
+    return state, absent

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
-import pytest
-
-from npu_agent.backends.base import Backend
-from npu_agent.backends.errors import BackendError
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, Reading
+from npu_agent.backends.base import Backend, Commanded, Hints, Preparing
+from npu_agent.core.accelerator import WHOLE, Accelerator, Reading
 
 
 class Smallest(Backend):
@@ -20,22 +16,10 @@ class Smallest(Backend):
     async def probe(self, accelerator: Accelerator) -> Reading:
         return Reading(True)
 
-    def container_edits(self, accelerator: Accelerator, partition: str = "") -> ContainerEdits:
-        return ContainerEdits()
 
-
-async def test_the_smallest_backend_has_no_parts_no_commands_and_nothing_to_prepare() -> None:
-    async with Smallest({}, host_root=Path("/")) as backend:
+async def test_the_smallest_backend_has_whole_cards_and_none_of_the_optional_abilities() -> None:
+    async with Smallest({}, host_root=Path("/"), probe_timeout_s=7) as backend:
         (card,) = await backend.scan()
-        assert backend.partition_names(card, "2core") == ()
-        assert not backend.wants_pre_start
-        await backend.pre_start([card])
-        with pytest.raises(BackendError, match="the backend 'smallest' takes no commands, so not 'fail' either"):
-            await backend.command("fail", ["a"])
-
-
-async def test_the_smallest_backend_never_says_that_cards_changed() -> None:
-    async with Smallest({}, host_root=Path("/")) as backend:
-        with anyio.move_on_after(0.02) as waiting:
-            await anext(aiter(backend.watch()))
-        assert waiting.cancelled_caught
+        assert card.parts == (WHOLE,)
+        assert backend.probe_timeout_s == 7
+        assert not isinstance(backend, Hints | Preparing | Commanded)

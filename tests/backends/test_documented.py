@@ -18,6 +18,7 @@ from npu_agent.config import configuration as config
 from npu_agent.core.accelerator import DeviceNode, Reading
 from npu_agent.families import family
 from npu_agent.node.making import make_backends
+from tests.backends.only import edits
 from tests.host_tree import HostTree
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/backends.md").read_text()
@@ -48,7 +49,7 @@ async def test_the_whole_family_finds_its_cards(tmp_path: Path) -> None:
         assert card.attributes == (("module", "3"),)
         assert configuration.resources[0].selector.matches(card)
         assert other.unusable.startswith("no driver is bound to 0000:34:00.0; load habanalabs")
-        assert backend.container_edits(card).device_nodes == (
+        assert edits(card).device_nodes == (
             DeviceNode("/dev/accel/accel0", "/dev/accel/accel0"),
             DeviceNode("/dev/accel/accel_controlD0", "/dev/accel/accel_controlD0", required=False),
         )
@@ -126,7 +127,7 @@ async def test_the_whole_backend_is_found_and_works(tmp_path: Path) -> None:
         assert (first.id, first.backend, first.name, first.location) == ("6a1f0c9e-acme-0", "acme", "acme0", ("numa0", "6a1f0c9e-acme-0"))
         assert await backend.probe(first) == Reading(True)
         assert await backend.probe(second) == Reading(False, "acme1 is overheated; run acme-reset on the node")
-        assert [node.host_path for node in backend.container_edits(second).device_nodes] == ["/dev/acme1", "/dev/acme-control"]
+        assert [node.host_path for node in edits(second).device_nodes] == ["/dev/acme1", "/dev/acme-control"]
         file.write_text("1 77b2d3aa-acme-1 1 ready\n")
         assert await backend.probe(first) == Reading(False, "acme0 is not there any more")
         file.unlink()

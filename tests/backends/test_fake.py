@@ -15,6 +15,7 @@ from npu_agent.backends import registry
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError, OptionError
 from npu_agent.core.accelerator import Accelerator, Reading
+from tests.backends.only import edits, part_names, without_parts
 from tests.scenarios.eventually import eventually
 
 WELL = Reading(healthy=True)
@@ -65,9 +66,10 @@ async def test_a_card_is_what_its_description_says() -> None:
         "attributes": {"rev": "B0"},
     }
     async with fake(accelerators=[described]) as backend:
-        assert await backend.scan() == [
+        assert [without_parts(found) for found in await backend.scan()] == [
             Accelerator(
                 id="left",
+                parts=(),
                 backend="fake",
                 family="warboy",
                 name="npu7",
@@ -166,7 +168,7 @@ async def test_a_card_can_become_unusable_and_usable_again(backend: Backend) -> 
 
 
 async def test_each_command_asks_for_a_scan_at_once(backend: Backend) -> None:
-    changes = backend.watch()
+    changes = backend.hints()
     async with asyncio.timeout(5):
         waiting = asyncio.ensure_future(anext(changes))
         await anyio.lowlevel.checkpoint()
@@ -198,8 +200,9 @@ async def test_a_wrong_command_is_refused_with_what_to_write_instead(backend: Ba
 
 
 async def test_without_a_folder_containers_get_a_node_that_every_host_has(backend: Backend) -> None:
-    edits = backend.container_edits(await card(backend, "fake-1"))
-    assert [(node.host_path, node.container_path) for node in edits.device_nodes] == [("/dev/null", "/dev/fake/npu1")]
+    given = edits(await card(backend, "fake-1"))
+    assert all(node.shared for node in given.device_nodes)
+    assert [(node.host_path, node.container_path) for node in given.device_nodes] == [("/dev/null", "/dev/fake/npu1")]
 
 
 async def test_a_part_gets_the_nodes_of_the_card_and_its_own() -> None:
@@ -207,11 +210,11 @@ async def test_a_part_gets_the_nodes_of_the_card_and_its_own() -> None:
     backend = fake(accelerators=[described], device_folder="/dev/fake", container_folder="/dev")
     found = await card(backend, "fake-0")
     assert backend.partitions == {"rngd": ["half"]}
-    assert backend.partition_names(found, "half") == ["pe0-3", "pe4-7"]
-    assert backend.partition_names(found, "third") == ()
-    nodes = [node.container_path for node in backend.container_edits(found, "pe4-7").device_nodes]
+    assert part_names(found, "half") == ["pe0-3", "pe4-7"]
+    assert part_names(found, "third") == []
+    nodes = [node.container_path for node in edits(found, "pe4-7").device_nodes]
     assert nodes == ["/dev/rngd/npu0mgmt", "/dev/rngd/npu0pe4-7"]
-    whole = [node.host_path for node in backend.container_edits(found).device_nodes]
+    whole = [node.host_path for node in edits(found).device_nodes]
     assert whole == ["/dev/fake/rngd/npu0mgmt", "/dev/fake/rngd/npu0pe0-3", "/dev/fake/rngd/npu0pe4-7"]
 
 
@@ -232,7 +235,7 @@ async def test_device_nodes_come_and_go_with_their_cards_and_leave_nothing_behin
         return
     async with backend:
         found = await card(backend, "fake-0")
-        paths = [tmp_path / node.host_path.lstrip("/") for node in backend.container_edits(found).device_nodes]
+        paths = [tmp_path / node.host_path.lstrip("/") for node in edits(found).device_nodes]
         assert [str(path.relative_to(tmp_path)) for path in paths] == ["run/fake/npu0", "run/fake/rngd/npu0mgmt"]
         assert all(path.is_char_device() and stat.S_IMODE(path.stat().st_mode) == 0o666 for path in paths)
         await backend.command("remove", ["fake-0"])

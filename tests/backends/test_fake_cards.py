@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from npu_agent.backends import registry
 from npu_agent.backends.errors import OptionError
 from npu_agent.backends.fake.cards import Card
+from tests.backends.only import edits
 
 
 @pytest.mark.parametrize(
@@ -61,5 +62,5 @@ def test_any_options_make_cards_or_are_refused_with_a_path(options: dict[str, An
         path = "accelerators"
         found = asyncio.run(backend.scan())
         assert len({accelerator.id for accelerator in found}) == len(found)
-        assert all(backend.container_edits(accelerator).device_nodes is not None for accelerator in found)
+        assert all(edits(accelerator).device_nodes is not None for accelerator in found)
     assert path

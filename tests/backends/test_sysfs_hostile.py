@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import MAX_DEVICE_ID
+from tests.backends.only import edits
 from tests.host_tree import Card, HostTree
 
 CONTENTS = st.one_of(
@@ -59,7 +60,7 @@ async def look(tree: HostTree, sound: Card) -> None:
             assert reading.reason.isprintable()
             assert len(reading.reason) < 2000
             assert reading.healthy or accelerator.id != sound.uuid
-            nodes = backend.container_edits(accelerator).device_nodes
+            nodes = edits(accelerator).device_nodes
             assert all(node.host_path.startswith("/dev/") and ".." not in node.host_path for node in nodes)
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from npu_agent.backends.errors import BackendError
 from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator
-from tests.backends.only import only
+from tests.backends.only import edits, only, part_names
 from tests.host_tree import RNGD_PES, HostTree
 
 
@@ -50,8 +49,8 @@ async def test_a_card_that_fell_off_the_bus_is_unhealthy_though_its_entry_stays(
     assert (await backend.probe(accelerator)).healthy
 
 
-def paths(backend: SysfsBackend, accelerator: Accelerator, partition: str = "", *, required: bool | None = None) -> Sequence[str]:
-    nodes = backend.container_edits(accelerator, partition).device_nodes
+def paths(accelerator: Accelerator, partition: str = "", *, required: bool | None = None) -> Sequence[str]:
+    nodes = edits(accelerator, partition).device_nodes
     assert all(node.host_path == node.container_path and node.permissions == "rw" for node in nodes)
     return [node.host_path for node in nodes if required is None or node.required == required]
 
@@ -59,29 +58,22 @@ def paths(backend: SysfsBackend, accelerator: Accelerator, partition: str = "", 
 async def test_a_whole_rngd_has_the_nodes_that_the_vendor_hands_out(tree: HostTree, backend: SysfsBackend) -> None:
     card = tree.rngd(2, remote_dma=True)
     accelerator = await only(backend)
-    assert sorted(paths(backend, accelerator)) == sorted(card.nodes)
+    assert sorted(paths(accelerator)) == sorted(card.nodes)
     assert len(card.nodes) == 35
     without = tree.rngd(2)
-    assert set(paths(backend, accelerator, required=True)) <= set(without.nodes)
+    assert set(paths(accelerator, required=True)) <= set(without.nodes)
 
 
 async def test_a_part_of_an_rngd_has_its_own_processing_elements_only(tree: HostTree, backend: SysfsBackend) -> None:
     tree.rngd()
     accelerator = await only(backend)
     assert backend.partitions["rngd"] == ("1core", "2core", "4core")
-    assert backend.partition_names(accelerator, "4core") == ("pe0-3", "pe4-7")
-    assert backend.partition_names(accelerator, "3core") == ()
-    shared = {path for path in paths(backend, accelerator) if not path.removeprefix("/dev/rngd/npu0").startswith("pe")}
+    assert part_names(accelerator, "4core") == ["pe0-3", "pe4-7"]
+    assert part_names(accelerator, "3core") == []
+    shared = {path for path in paths(accelerator) if not path.removeprefix("/dev/rngd/npu0").startswith("pe")}
     own = {f"/dev/rngd/npu0pe{pe}" for pe in ("4", "5", "6", "7", "4-5", "6-7", "4-7")}
-    assert set(paths(backend, accelerator, "pe4-7")) == shared | own
-    assert set(paths(backend, accelerator, "pe3")) == shared | {"/dev/rngd/npu0pe3"}
-
-
-async def test_a_part_that_is_none_is_not_taken_for_the_whole_card(tree: HostTree, backend: SysfsBackend) -> None:
-    tree.rngd()
-    accelerator = await only(backend)
-    with pytest.raises(BackendError, match="rngd has no part 'pe9'"):
-        backend.container_edits(accelerator, "pe9")
+    assert set(paths(accelerator, "pe4-7")) == shared | own
+    assert set(paths(accelerator, "pe3")) == shared | {"/dev/rngd/npu0pe3"}
 
 
 @pytest.mark.parametrize("kind", ["1core", "2core", "4core"])
@@ -89,7 +81,7 @@ async def test_the_parts_of_an_rngd_are_disjoint_and_make_the_whole(tree: HostTr
     tree.rngd()
     accelerator = await only(backend)
     single = {f"/dev/rngd/npu0pe{pe}" for pe in RNGD_PES if "-" not in pe}
-    parts = [single & set(paths(backend, accelerator, part)) for part in backend.partition_names(accelerator, kind)]
+    parts = [single & set(paths(accelerator, part)) for part in part_names(accelerator, kind)]
     assert set().union(*parts) == single
     assert sum(map(len, parts)) == len(single)
 
@@ -97,15 +89,21 @@ async def test_the_parts_of_an_rngd_are_disjoint_and_make_the_whole(tree: HostTr
 async def test_a_warboy_has_its_nodes_and_its_parts(tree: HostTree, backend: SysfsBackend) -> None:
     card = tree.warboy(1)
     accelerator = await only(backend)
-    assert set(card.nodes) <= set(paths(backend, accelerator))
-    assert paths(backend, accelerator, required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe0", "/dev/npu1pe1"]
-    assert paths(backend, accelerator, "pe1", required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe1"]
-    assert not {"/dev/npu1", "/dev/npu1pe0", "/dev/npu1pe0-1"} & set(paths(backend, accelerator, "pe1"))
+    assert set(card.nodes) <= set(paths(accelerator))
+    assert paths(accelerator, required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe0", "/dev/npu1pe1"]
+    assert paths(accelerator, "pe1", required=True) == ["/dev/npu1_mgmt", "/dev/npu1pe1"]
+    assert not {"/dev/npu1", "/dev/npu1pe0", "/dev/npu1pe0-1"} & set(paths(accelerator, "pe1"))
 
 
 async def test_what_containers_get_of_a_card_that_left_is_known_still(tree: HostTree, backend: SysfsBackend) -> None:
     card = tree.warboy()
     accelerator = await only(backend)
     tree.remove(card)
-    await backend.scan()
-    assert set(card.nodes) <= set(paths(backend, accelerator))
+    assert set(card.nodes) <= set(paths(accelerator))
+
+
+async def test_a_host_that_did_not_change_is_told_in_the_same_objects(tree: HostTree, backend: SysfsBackend) -> None:
+    tree.rngd()
+    first, second = await only(backend), await only(backend)
+    assert await only(backend) is await only(backend)
+    assert first.parts is second.parts

@@ -2,18 +2,20 @@
 
 import fnmatch
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.accelerator import WHOLE, Accelerator, Part
 from npu_agent.core.health import Health
 from npu_agent.core.identity import MAX_DEVICE_ID
-from npu_agent.core.planning import ResourceSpec, Selector, plan
+from npu_agent.core.inventory import Inventory, Tracked
+from npu_agent.core.planning import Omission, Plan, Wanted, plan
 from npu_agent.core.pool import Pool
+from npu_agent.core.selection import ResourceSpec, Selector
 
 WELL = Health(healthy=True, reason="", since=0.0)
 NPU = "furiosa.ai/npu"
@@ -29,46 +31,28 @@ LOOSE = card("L", backend="fake")
 ALL = [RNGD, WARBOY, LOOSE]
 
 
-def halves(accelerator: Accelerator, kind: str) -> Sequence[str]:
-    return ["pe0-3", "pe4-7"] if accelerator.family == "rngd" and kind == "4core" else []
+HALVES = (Part("4core", "pe0-3"), Part("4core", "pe4-7"))
 
 
-def pools(accelerators: Sequence[Accelerator], *specs: ResourceSpec, **how: object) -> dict[str, Pool]:
-    return plan(accelerators, {accelerator.id: WELL for accelerator in accelerators}, specs, **how)
+def inventory_of(accelerators: Iterable[Accelerator], health: Health = WELL) -> Inventory:
+    return {accelerator.id: Tracked(accelerator, health) for accelerator in accelerators}
+
+
+def planned(accelerators: Sequence[Accelerator], *specs: ResourceSpec, excluded: Selector | None = None, **how: Any) -> Plan:
+    return plan(inventory_of(accelerators), Wanted(specs, excluded), **how)
+
+
+def pools(accelerators: Sequence[Accelerator], *specs: ResourceSpec, **how: Any) -> Mapping[str, Pool]:
+    return planned(accelerators, *specs, **how).pools
 
 
 def ids(pool: Pool) -> list[str]:
     return [device.id for device in pool.devices]
 
 
-@pytest.mark.parametrize(
-    ("selector", "selected"),
-    [
-        (Selector(), "LRW"),
-        (Selector(families=("rngd",)), "LR"),
-        (Selector(families=("RNGD",)), ""),
-        (Selector(families=("war*", "x")), "W"),
-        (Selector(backends=("fake",)), "L"),
-        (Selector(ids=("[RW]",)), "RW"),
-        (Selector(pci_addresses=("0000:6?:*",)), "R"),
-        (Selector(pci_addresses=("*",)), "LRW"),
-        (Selector(pci_addresses=("?*",)), "RW"),
-        (Selector(locations=("numa1",)), "R"),
-        (Selector(locations=("numa?/0000:00",)), "W"),
-        (Selector(locations=("numa*",)), "RW"),
-        (Selector(locations=("numa1/0000:6a/0000:6d:00.0",)), "R"),
-        (Selector(locations=("numa",)), ""),
-        (Selector(numa_nodes=(0, 1)), "RW"),
-        (Selector(families=("rngd",), numa_nodes=(0,)), ""),
-    ],
-)
-def test_a_selector_means_the_cards_for_which_each_of_its_fields_holds(selector: Selector, selected: str) -> None:
-    assert "".join(ids(pools(ALL, ResourceSpec(NPU, selector))[NPU])) == selected
-
-
 def test_the_first_resource_that_selects_a_card_takes_it() -> None:
-    planned = pools(ALL, ResourceSpec("furiosa.ai/rngd", Selector(families=("rngd",))), ResourceSpec(NPU))
-    assert {name: ids(pool) for name, pool in planned.items()} == {"furiosa.ai/rngd": ["L", "R"], NPU: ["W"]}
+    made = pools(ALL, ResourceSpec("furiosa.ai/rngd", Selector(families=("rngd",))), ResourceSpec(NPU))
+    assert {name: ids(pool) for name, pool in made.items()} == {"furiosa.ai/rngd": ["L", "R"], NPU: ["W"]}
 
 
 def test_excluded_and_unusable_cards_are_in_no_pool() -> None:
@@ -82,41 +66,67 @@ def test_a_resource_without_a_card_has_an_empty_pool() -> None:
 
 def test_a_card_becomes_one_device_each_of_its_parts_and_of_the_replicas_of_those() -> None:
     assert ids(pools([RNGD], ResourceSpec(NPU, replicas=2))[NPU]) == ["R_r0", "R_r1"]
-    assert ids(pools([RNGD, WARBOY], ResourceSpec(NPU, partition="4core"), parts=halves)[NPU]) == ["R_pe0-3", "R_pe4-7"]
-    planned = pools([RNGD], ResourceSpec(NPU, partition="4core", replicas=2), parts=halves)[NPU]
-    assert [(device.id, device.partition, device.replica) for device in planned.devices] == [
+    divided = replace(RNGD, parts=(WHOLE, *HALVES))
+    assert ids(pools([divided, WARBOY], ResourceSpec(NPU, partition="4core"))[NPU]) == ["R_pe0-3", "R_pe4-7"]
+    made = pools([divided], ResourceSpec(NPU, partition="4core", replicas=2))[NPU]
+    assert [(device.id, device.partition, device.replica) for device in made.devices] == [
         ("R_pe0-3_r0", "pe0-3", 0),
         ("R_pe0-3_r1", "pe0-3", 1),
         ("R_pe4-7_r0", "pe4-7", 0),
         ("R_pe4-7_r1", "pe4-7", 1),
     ]
-    assert {(device.accelerator_id, device.location, device.numa_node) for device in planned.devices} == {("R", RNGD.location, 1)}
+    assert {(device.accelerator_id, device.location, device.numa_node) for device in made.devices} == {("R", RNGD.location, 1)}
 
 
 def test_a_device_has_the_health_of_its_card_and_not_how_far_its_recovery_has_come() -> None:
     failed = Health(healthy=False, reason="alive reads 0", since=7.0, good_readings=2)
-    planned = plan([RNGD, LOOSE], {"R": failed, "L": WELL}, [ResourceSpec(NPU)])[NPU]
-    assert {device.id: device.health for device in planned.devices} == {"L": WELL, "R": replace(failed, good_readings=0)}
+    made = plan({"R": Tracked(RNGD, failed), "L": Tracked(LOOSE, WELL)}, Wanted([ResourceSpec(NPU)])).pools[NPU]
+    assert {device.id: device.health for device in made.devices} == {"L": WELL, "R": replace(failed, good_readings=0)}
 
 
 def test_a_card_that_is_called_as_a_part_of_another_one_keeps_its_id() -> None:
     """kubelet knows a device by its id alone, so the part gets another."""
-    planned = pools([card("R"), card("R_r0", "warboy")], ResourceSpec("a/b", Selector(families=("rngd",)), replicas=1), ResourceSpec(NPU))
-    assert ids(planned["a/b"]) + ids(planned[NPU]) == ["R", "R_r0"]
-    planned = pools([card("R"), card("R_r0", "warboy")], ResourceSpec("a/b", Selector(families=("rngd",)), replicas=2), ResourceSpec(NPU))
-    assert ids(planned[NPU]) == ["R_r0"]
-    assert [device.accelerator_id for device in planned["a/b"].devices] == ["R", "R"]
-    assert "R_r1" in ids(planned["a/b"])
+    made = pools([card("R"), card("R_r0", "warboy")], ResourceSpec("a/b", Selector(families=("rngd",)), replicas=1), ResourceSpec(NPU))
+    assert ids(made["a/b"]) + ids(made[NPU]) == ["R", "R_r0"]
+    made = pools([card("R"), card("R_r0", "warboy")], ResourceSpec("a/b", Selector(families=("rngd",)), replicas=2), ResourceSpec(NPU))
+    assert ids(made[NPU]) == ["R_r0"]
+    assert [device.accelerator_id for device in made["a/b"].devices] == ["R", "R"]
+    assert "R_r1" in ids(made["a/b"])
 
 
 def test_the_generation_grows_when_a_pool_changes_and_only_then() -> None:
-    first = pools([RNGD], ResourceSpec(NPU))
-    again = pools([RNGD], ResourceSpec(NPU), previous=first)
-    assert again[NPU] is first[NPU] or again[NPU] == first[NPU]
-    assert again[NPU].generation == 0
-    more = pools([RNGD, LOOSE], ResourceSpec(NPU), previous=again)
-    assert more[NPU].generation == 1
-    assert pools([RNGD], ResourceSpec(NPU), previous=more)[NPU].generation == 2
+    first = planned([RNGD], ResourceSpec(NPU))
+    again = planned([RNGD], ResourceSpec(NPU), previous=first)
+    assert again.pools[NPU] is first.pools[NPU]
+    more = planned([RNGD, LOOSE], ResourceSpec(NPU), previous=again)
+    assert more.pools[NPU].generation == 1
+    assert planned([RNGD], ResourceSpec(NPU), previous=more).pools[NPU].generation == 2
+
+
+def test_a_card_of_which_no_device_is_made_is_left_out_with_the_reason() -> None:
+    unbound = replace(RNGD, unusable="no driver is bound")
+    made = planned([unbound, WARBOY, LOOSE], ResourceSpec(NPU, Selector(families=("rngd",)), "4core"), excluded=Selector(ids=("W",)))
+    assert {id: left_out.omission for id, left_out in made.left_out.items()} == {
+        "R": Omission.UNUSABLE,
+        "W": Omission.EXCLUDED,
+        "L": Omission.UNSELECTED,
+    }
+    assert made.left_out["L"].reason == "furiosa.ai/npu is made of parts of the kind '4core', and rngd has none"
+    nobody = planned([WARBOY], ResourceSpec(NPU, Selector(families=("rngd",))))
+    assert nobody.left_out["W"].reason == "no resource of the configuration selects it"
+
+
+def test_only_a_resource_with_a_card_of_a_backend_that_prepares_asks_for_it() -> None:
+    specs = ResourceSpec("a/sysfs", Selector(backends=("sysfs",))), ResourceSpec("a/fake")
+    made = pools(ALL, *specs, preparing={"fake"})
+    assert {name: pool.pre_start for name, pool in made.items()} == {"a/sysfs": False, "a/fake": True}
+
+
+def test_a_part_that_cannot_be_used_is_unhealthy_with_its_own_reason() -> None:
+    broken = replace(RNGD, parts=(WHOLE, HALVES[0], replace(HALVES[1], unusable="the card is set up for 2core")))
+    first, second = pools([broken], ResourceSpec(NPU, partition="4core"))[NPU].devices
+    assert first.health.healthy
+    assert (second.health.healthy, second.health.reason) == (False, "the card is set up for 2core")
 
 
 NAMES = st.text("RW_r01-", min_size=1, max_size=6).filter(lambda text: fnmatch.fnmatchcase(text, "[RW]*[RWr01]") or text in "RW")
@@ -138,19 +148,22 @@ SPECS = st.lists(
 )
 
 
-def odd_parts(accelerator: Accelerator, kind: str) -> Sequence[str]:
-    return {"4core": halves(accelerator, kind), "odd": ["r0", "r1", "r0-r0"]}.get(kind, [])
+ODD = (WHOLE, *HALVES, *(Part("odd", name) for name in ("r0", "r1", "r0-r0")))
+
+
+def with_odd_parts(accelerators: Iterable[Accelerator]) -> list[Accelerator]:
+    return [replace(accelerator, parts=ODD) for accelerator in accelerators]
 
 
 @given(CARDS, SPECS)
 def test_no_two_devices_of_the_node_have_one_id_and_no_card_is_in_two_pools(
     accelerators: list[Accelerator], specs: list[ResourceSpec]
 ) -> None:
-    planned = pools(accelerators, *specs, parts=odd_parts)
-    devices = [device for pool in planned.values() for device in pool.devices]
+    made = pools(with_odd_parts(accelerators), *specs)
+    devices = [device for pool in made.values() for device in pool.devices]
     assert len({device.id for device in devices}) == len(devices)
     assert all(1 <= len(device.id) <= MAX_DEVICE_ID for device in devices)
-    owners = {(device.accelerator_id, name) for name, pool in planned.items() for device in pool.devices}
+    owners = {(device.accelerator_id, name) for name, pool in made.items() for device in pool.devices}
     assert len({id for id, _ in owners}) == len(owners)
 
 
@@ -158,6 +171,6 @@ def test_no_two_devices_of_the_node_have_one_id_and_no_card_is_in_two_pools(
 def test_the_order_in_which_cards_are_found_changes_nothing(
     accelerators: list[Accelerator], specs: list[ResourceSpec], shuffled: random.Random
 ) -> None:
-    planned = pools(accelerators, *specs, parts=odd_parts)
+    made = pools(with_odd_parts(accelerators), *specs)
     shuffled.shuffle(accelerators)
-    assert pools(accelerators, *specs, parts=odd_parts) == planned
+    assert pools(with_odd_parts(accelerators), *specs) == made

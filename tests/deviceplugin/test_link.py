@@ -22,7 +22,7 @@ from npu_agent.host.watching import watch_folder
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.faults import RegisterFault
 from npu_agent.simulator.kubelet import SimulatedKubelet
-from tests.deviceplugin.test_service import Host
+from tests.deviceplugin.served import Host
 
 NPU = "furiosa.ai/npu"
 WELL = Health(True, "", 0.0)

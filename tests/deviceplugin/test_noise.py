@@ -20,7 +20,7 @@ from npu_agent.api.v1beta1 import (
     PreferredAllocationRequest,
     PreStartContainerRequest,
 )
-from tests.deviceplugin.test_service import serving
+from tests.deviceplugin.served import serving
 
 ROUNDS = 60
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError, OptionError
 from npu_agent.backends.fake.cards import FakeCard, described_cards, kinds_of_parts, new_card, parse_options
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Reading
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part, Reading
 from npu_agent.flow.current import Current
 from npu_agent.host.bounded import Readers, ReadHangs
 
@@ -46,13 +46,14 @@ class FakeBackend(Backend):
 
     name: ClassVar[str] = "fake"
 
-    def __init__(self, options: Mapping[str, Any], *, host_root: Path) -> None:
-        super().__init__(options, host_root=host_root)
+    def __init__(self, options: Mapping[str, Any], *, host_root: Path, probe_timeout_s: float = 2.0) -> None:
+        super().__init__(options, host_root=host_root, probe_timeout_s=probe_timeout_s)
         parsed = parse_options(options)
         self._device_folder = parsed.device_folder
         self._container_folder = parsed.container_folder
         self._states = {card_id: _State(card) for card_id, card in described_cards(parsed).items()}
         self.partitions = kinds_of_parts(state.card for state in self._states.values())
+        self._with_parts: dict[str, Accelerator] = {}
         self._commands = Current(0)
         self._readers = Readers()
         self._made: list[Path] = []
@@ -73,7 +74,7 @@ class FakeBackend(Backend):
         self._remove_what_was_made()
 
     async def scan(self) -> Sequence[Accelerator]:
-        return [state.card.accelerator for state in self._states.values() if state.present]
+        return [self._accelerator(state.card) for state in self._states.values() if state.present]
 
     async def probe(self, accelerator: Accelerator) -> Reading:
         state = self._states.get(accelerator.id)
@@ -90,21 +91,26 @@ class FakeBackend(Backend):
                 return Reading(False, f"a read has not come back for {self.probe_timeout_s:g} s")
         return Reading(not state.failure, state.failure)
 
-    def container_edits(self, accelerator: Accelerator, partition: str = "") -> ContainerEdits:
+    def _accelerator(self, card: FakeCard) -> Accelerator:
+        """Return the card with its parts, made once."""
+        made = self._with_parts.get(card.accelerator.id)
+        if made is None or replace(made, parts=card.accelerator.parts) != card.accelerator:
+            names = [("", "")] + [(kind, name) for kind, names in card.partitions.items() for name in names]
+            parts = () if card.accelerator.unusable else tuple(Part(kind, name, self._edits(card, name)) for kind, name in names)
+            made = self._with_parts[card.accelerator.id] = replace(card.accelerator, parts=parts)
+        return made
+
+    def _edits(self, card: FakeCard, part: str) -> ContainerEdits:
+        # Without a folder of its own nodes, /dev/null stands for every node of every card.
+        folder = self._device_folder
         return ContainerEdits(
             tuple(
-                DeviceNode(
-                    host_path=f"{self._device_folder}/{node}" if self._device_folder else "/dev/null",
-                    container_path=f"{self._container_folder}/{node}",
-                )
-                for node in self._states[accelerator.id].card.nodes_of(partition)
+                DeviceNode(f"{folder}/{node}" if folder else "/dev/null", f"{self._container_folder}/{node}", shared=not folder)
+                for node in card.nodes_of(part)
             )
         )
 
-    def partition_names(self, accelerator: Accelerator, kind: str) -> Sequence[str]:
-        return self._states[accelerator.id].card.partitions.get(kind, ())
-
-    async def watch(self) -> AsyncIterator[None]:
+    async def hints(self) -> AsyncIterator[None]:
         seen = self._commands.value
         async for count in self._commands.follow():
             if count != seen:

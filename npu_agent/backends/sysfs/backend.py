@@ -1,7 +1,6 @@
 """Accelerators as sysfs shows them: an interpreter of family descriptions (`family`), which are data and not code."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any, ClassVar
 import anyio
 
 from npu_agent.backends.base import Backend
-from npu_agent.backends.errors import BackendError
-from npu_agent.backends.sysfs.discovery import BACKEND, NOTICE, Card, cards
+from npu_agent.backends.sysfs.discovery import BACKEND, Card, cards
 from npu_agent.backends.sysfs.options import families_of
 from npu_agent.backends.sysfs.view import Entry, HostView, PciFunction, Sighting
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount, Reading
-from npu_agent.families.family import HealthRule, Node, fill, matcher
+from npu_agent.core.accelerator import Accelerator, Reading
+from npu_agent.families.family import HealthRule
 from npu_agent.host.bounded import Readers, ReadHangs
 from npu_agent.host.files import read_text
 
@@ -24,16 +22,14 @@ SCAN_PATIENCE_S = 1.0
 
 HEALTHY = Reading(healthy=True)
 
-log = logging.getLogger(__name__)
-
 
 class SysfsBackend(Backend):
     """The backend `sysfs`: finds the cards of all families that it has a description of."""
 
     name: ClassVar[str] = BACKEND
 
-    def __init__(self, options: Mapping[str, Any], *, host_root: Path) -> None:
-        super().__init__(options, host_root=host_root)
+    def __init__(self, options: Mapping[str, Any], *, host_root: Path, probe_timeout_s: float = 2.0) -> None:
+        super().__init__(options, host_root=host_root, probe_timeout_s=probe_timeout_s)
         self._families = families_of(options)
         self.partitions = {name: tuple(family.partitions) for name, family in self._families.items()}
         self._view = HostView(host_root, self._families)
@@ -44,7 +40,6 @@ class SysfsBackend(Backend):
         """Entries that need not be read again: they said the same twice."""
         self._cards: dict[str, Card] = {}
         self._contested: set[str] = set()
-        self._told: set[str] = set()
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._readers.close()
@@ -62,7 +57,6 @@ class SysfsBackend(Backend):
             self._settled.intersection_update(sightings)
             found = cards(list(self._entries.values()), functions, self._families, self._contested)
             self._cards = {card.accelerator.id: card for card in found}
-            self._tell()
         return [card.accelerator for card in self._cards.values()]
 
     async def probe(self, accelerator: Accelerator) -> Reading:
@@ -84,34 +78,6 @@ class SysfsBackend(Backend):
                 " the card or its driver hangs; see the kernel's log, and reset the card or restart the node",
             )
 
-    def container_edits(self, accelerator: Accelerator, partition: str = "") -> ContainerEdits:
-        family = self._families[accelerator.family]
-        named = matcher(family.entries.name).fullmatch(accelerator.name)
-        if named is None:  # a card without its driver has no name, and nothing that a container could use
-            return ContainerEdits()
-        index = named[1]
-        values = {
-            "index": index,
-            "part": partition,
-            "pci_address": accelerator.pci_address,
-            "serial": accelerator.serial,
-            "uuid": accelerator.uuid,
-        }
-        chosen = next((parts[partition] for parts in family.partitions.values() if partition in parts), None)
-        if partition and chosen is None:
-            raise BackendError(f"{accelerator.family} has no part {partition!r}")
-        return ContainerEdits(
-            tuple(made for node in family.nodes for made in _device_nodes(node, index, chosen)),
-            tuple(
-                Mount(fill(mount.host_path, values), fill(mount.container_path or mount.host_path, values), mount.read_only)
-                for mount in family.mounts
-            ),
-            tuple((name, fill(value, values)) for name, value in family.environment.items()),
-        )
-
-    def partition_names(self, accelerator: Accelerator, kind: str) -> Sequence[str]:
-        return tuple(self._families[accelerator.family].partitions.get(kind, ()))
-
     async def _identify(self, sighting: Sighting) -> None:
         """Read what the entry says of its card.
 
@@ -129,20 +95,6 @@ class SysfsBackend(Backend):
             if not entry.complete:
                 return
         self._entries[sighting] = entry
-
-    def _tell(self) -> None:
-        """Log what there is to say of cards, each thing once for as long as it lasts."""
-        now: dict[str, int] = {}
-        for card in self._cards.values():
-            accelerator = card.accelerator
-            if accelerator.unusable:  # often on purpose, and `npu-agent list` shows it
-                now[f"{accelerator.id} ({accelerator.family}): {accelerator.unusable}"] = logging.INFO
-            for key, text in accelerator.attributes:
-                if key == NOTICE:
-                    now[f"{accelerator.id} ({accelerator.family}): {text}"] = logging.WARNING
-        for text in now.keys() - self._told:
-            log.log(now[text], "%s", text)
-        self._told = set(now)
 
 
 def read_health(entry: Entry, prefix: str) -> Reading:
@@ -175,19 +127,6 @@ def _wrong(path: str, rule: HealthRule) -> str:
     except OSError as error:
         return f"{rule.attribute} cannot be read: {error.strerror}"
     return "" if text in rule.healthy else f"{rule.attribute} reads {text!r}, and healthy is {' or '.join(map(repr, rule.healthy))}"
-
-
-def _device_nodes(node: Node, index: str, chosen: Sequence[str] | None) -> Sequence[DeviceNode]:
-    """Return the nodes that `node` stands for; `chosen` are the values of `each` that a part names, None for the whole card."""
-    each: Sequence[str] = node.each or ("",)
-    if chosen is not None and node.divided:
-        each = [value for value in node.each if value in chosen]
-    made = []
-    for value in each:
-        values = {"index": index, "each": value}
-        path = fill(node.path, values)
-        made.append(DeviceNode(path, fill(node.container_path, values) if node.container_path else path, node.permissions, node.required))
-    return made
 
 
 def _key(sighting: Sighting) -> str:

@@ -5,15 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+from npu_agent.backends.sysfs.parts import parts_of
 from npu_agent.backends.sysfs.view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id, hashed, stable_id
 from npu_agent.families.family import Family, fill
 
 BACKEND = "sysfs"
-
-NOTICE = "notice"
-"""The attribute with what an administrator should know of a card that can be used all the same."""
 
 _PCI_ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
@@ -87,25 +85,27 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
         location=location(entry.function) if entry.function else (address or f"{family.name}-{name}",),
         numa_node=entry.function.numa_node if entry.function else None,
         pci_address=address,
+        parts=(),
     )
     if not entry.complete:
         unread = entry.trouble or f"{sighting.path} has not answered yet: the card or its driver hangs, or is still starting"
         return Card(replace(accelerator, unusable=f"{unread}; see the kernel's log"), entry)
     uuid, serial = entry.value(identity.uuid), entry.value(identity.serial)
     labels = [(label, entry.value(attribute)) for label, attribute in family.labels.items()]
-    notices = [(NOTICE, entry.notice)] if entry.notice else []
+    notices = [entry.notice] if entry.notice else []
     for other in others:
         text = f"the families {family.name} and {other.family.name} both describe it, and it is taken for {family.name}"
-        notices.append((NOTICE, f"{text}; leave one out by the option families of the backend {BACKEND}"))
+        notices.append(f"{text}; leave one out by the option families of the backend {BACKEND}")
+    told = replace(accelerator, uuid=uuid, serial=serial)
     return Card(
         replace(
-            accelerator,
+            told,
             id=stable_id(uuid=uuid, serial=serial, pci_address=address) if uuid or serial else accelerator.id,
-            uuid=uuid,
-            serial=serial,
             firmware=entry.value(identity.firmware),
             driver=entry.value(identity.driver),
-            attributes=tuple([(label, value) for label, value in labels if value] + notices),
+            attributes=tuple((label, value) for label, value in labels if value),
+            notices=tuple(notices),
+            parts=parts_of(told, family),
         ),
         entry,
     )
@@ -121,6 +121,7 @@ def _of_function(function: PciFunction, family: Family, refusal: str) -> Card:
             numa_node=function.numa_node,
             pci_address=function.address,
             unusable=unbound_reason(function, family, refusal),
+            parts=(),
         )
     )
 
@@ -148,4 +149,4 @@ def _renamed(accelerator: Accelerator, others: Set[str]) -> Accelerator:
     candidates = (f"{claim}_{address or name}", f"{claim}_{address}_{name}")
     own = next((id for text in candidates if (id := as_device_id(text)) not in others), hashed(candidates[-1]))
     notice = f"several cards claim the id {claim}, so this one is {own}; ask the vendor for cards with uuids of their own"
-    return replace(accelerator, id=own, attributes=(*accelerator.attributes, (NOTICE, notice)))
+    return replace(accelerator, id=own, notices=(*accelerator.notices, notice))

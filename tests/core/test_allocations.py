@@ -1,0 +1,102 @@
+"""What speaks against offering a device: what a pod may still hold."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part
+from npu_agent.core.allocations import Allocation, Conflicts, allocation_of
+from npu_agent.core.health import Health
+from npu_agent.core.inventory import Tracked
+from npu_agent.core.planning import Wanted, plan
+from npu_agent.core.pool import Device
+from npu_agent.core.selection import ResourceSpec
+
+NPU = "furiosa.ai/npu"
+WELL = Health(True, "", 0.0)
+
+
+def edits(*paths: str, shared: bool = False) -> ContainerEdits:
+    return ContainerEdits(tuple(DeviceNode(path, path, shared=shared) for path in paths))
+
+
+def card(id: str, index: int = 0) -> Accelerator:
+    """A card of two halves, with a node that both have."""
+    mgmt, left, right = (f"/dev/npu{index}{end}" for end in ("mgmt", "pe0", "pe1"))
+    parts = (
+        Part("", "", edits(mgmt, left, right)),
+        Part("1core", "pe0", edits(mgmt, left)),
+        Part("1core", "pe1", edits(mgmt, right)),
+        Part("2core", "pe0-1", edits(mgmt, left, right)),
+    )
+    return Accelerator(id, "sysfs", "rngd", name=f"npu{index}", uuid=id, parts=parts)
+
+
+def devices(accelerator: Accelerator, partition: str = "", replicas: int = 1) -> dict[str, Device]:
+    spec = ResourceSpec(NPU, partition=partition, replicas=replicas)
+    pool = plan({accelerator.id: Tracked(accelerator, WELL)}, Wanted([spec])).pools[NPU]
+    return {device.id: device for device in pool.devices}
+
+
+def held(accelerator: Accelerator, id: str, partition: str = "", replicas: int = 1) -> Allocation:
+    return allocation_of(NPU, devices(accelerator, partition, replicas)[id], accelerator)
+
+
+def withheld(accelerator: Accelerator, live: Iterable[Allocation], partition: str = "", replicas: int = 1, may_be: str = "") -> set[str]:
+    conflicts = Conflicts(live)
+    return {
+        id
+        for id, device in devices(accelerator, partition, replicas).items()
+        if conflicts.of(NPU, device, accelerator, frozenset(filter(None, [may_be])), {accelerator.id})
+    }
+
+
+def test_a_device_that_is_held_is_not_withheld_from_whoever_holds_it() -> None:
+    assert withheld(card("A"), [held(card("A"), "A")]) == set()
+
+
+def test_a_card_that_got_the_device_nodes_of_a_held_one_is_withheld() -> None:
+    assert withheld(card("B", 0), [held(card("A", 0), "A")]) == {"B"}
+    assert withheld(card("B", 1), [held(card("A", 0), "A")]) == set()
+
+
+def test_nodes_that_cards_share_by_design_withhold_nothing() -> None:
+    one, other = (replace(card(id), parts=(Part("", "", edits("/dev/kfd", shared=True)),)) for id in "AB")
+    assert withheld(other, [held(one, "A")]) == set()
+
+
+def test_a_card_that_may_be_a_held_one_is_withheld() -> None:
+    assert withheld(card("B", 1), [held(card("A", 0), "A")], may_be="A") == {"B"}
+    assert withheld(card("B", 1), [], may_be="A") == set()
+
+
+@pytest.mark.parametrize(
+    ("held_id", "held_kind", "kind", "expected"),
+    [
+        ("A", "", "1core", {"A_pe0", "A_pe1"}),
+        ("A_pe0", "1core", "", {"A"}),
+        ("A_pe0", "1core", "1core", set()),
+        ("A_pe0", "1core", "2core", {"A_pe0-1"}),
+        ("A_pe0-1", "2core", "1core", {"A_pe0", "A_pe1"}),
+    ],
+)
+def test_a_card_that_is_divided_otherwise_is_withheld_as_far_as_it_is_held(
+    held_id: str, held_kind: str, kind: str, expected: set[str]
+) -> None:
+    assert withheld(card("A"), [held(card("A"), held_id, held_kind)], kind) == expected
+
+
+def test_replicas_are_shared_and_what_was_held_alone_is_not() -> None:
+    assert withheld(card("A"), [held(card("A"), "A_r0", replicas=2)], replicas=2) == set()
+    assert withheld(card("A"), [held(card("A"), "A")], replicas=2) == {"A_r0", "A_r1"}
+    assert withheld(card("A"), [held(card("A"), "A_r0", replicas=2)]) == {"A"}
+
+
+def test_a_card_that_is_held_under_the_name_of_another_resource_is_withheld() -> None:
+    assert withheld(card("A"), [replace(held(card("A"), "A"), resource="old/npu")]) == {"A"}
+
+
+def test_a_card_that_kubelet_alone_says_may_be_held_is_withheld() -> None:
+    assert withheld(replace(card("A_0000-27-00.0"), uuid="A"), [Allocation(NPU, "A")]) == {"A_0000-27-00.0"}
+    assert withheld(card("A"), [Allocation(NPU, "B")]) == set()

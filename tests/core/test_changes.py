@@ -1,0 +1,115 @@
+"""What happened between two node states."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.changes import Change, Event, Level, changes
+from npu_agent.core.health import Health
+from npu_agent.core.inventory import Tracked
+from npu_agent.core.planning import Plan
+from npu_agent.core.pool import Device, Pool
+from npu_agent.core.state import NodeState, Problem
+
+CARD = Accelerator("R", "sysfs", "rngd", name="npu0", pci_address="0000:27:00.0")
+WELL, BAD = Health(True, "", 1.0), Health(False, "too hot", 2.0)
+NPU = "furiosa.ai/npu"
+
+
+def state(tracked: Mapping[str, Tracked] | Tracked | None = None, **fields: object) -> NodeState:
+    inventory = {tracked.accelerator.id: tracked} if isinstance(tracked, Tracked) else (tracked or {})
+    return replace(NodeState(inventory=inventory), **fields)  # type: ignore[arg-type]
+
+
+def events(before: NodeState, after: NodeState) -> list[tuple[Event, Level, str]]:
+    return [(change.event, change.level, change.text) for change in changes(before, after)]
+
+
+def one(before: NodeState, after: NodeState) -> Change:
+    (change,) = changes(before, after)
+    return change
+
+
+def test_nothing_happened_between_equal_states() -> None:
+    there = state(Tracked(CARD, WELL), problems={"a": Problem("a", "b", 1.0)})
+    assert changes(there, there) == []
+    assert changes(there, replace(there, inventory={"R": Tracked(CARD, WELL)})) == []
+
+
+def test_a_card_is_found_and_its_fields_say_which() -> None:
+    found = one(state(), state(Tracked(CARD, WELL)))
+    assert (found.event, found.level, found.text) == (Event.ACCELERATOR_FOUND, Level.INFO, "R (rngd npu0) is found")
+    assert found.fields["accelerator"] == "R"
+    assert found.fields["pci_address"] == "0000:27:00.0"
+
+
+def test_a_card_that_fails_and_heals_is_told_with_its_reason() -> None:
+    assert events(state(Tracked(CARD, WELL)), state(Tracked(CARD, BAD))) == [
+        (Event.ACCELERATOR_FAILED, Level.WARNING, "R (rngd npu0) is unhealthy: too hot")
+    ]
+    assert events(state(Tracked(CARD, BAD)), state(Tracked(CARD, WELL))) == [
+        (Event.ACCELERATOR_HEALED, Level.INFO, "R (rngd npu0) is healthy again; it was: too hot")
+    ]
+    assert one(state(Tracked(CARD, BAD)), state(Tracked(CARD, replace(BAD, reason="dead")))).event is Event.ACCELERATOR_REASON_CHANGED
+
+
+def test_how_far_a_recovery_has_come_is_no_news() -> None:
+    assert changes(state(Tracked(CARD, BAD)), state(Tracked(CARD, replace(BAD, good_readings=1)))) == []
+
+
+def test_a_first_reading_is_told_only_where_it_is_bad() -> None:
+    unread = Tracked(CARD, Health(False, "it has not been read yet", 1.0), unread=True)
+    assert [event for event, _, _ in events(state(), state(unread))] == [Event.ACCELERATOR_FOUND]
+    assert events(state(unread), state(Tracked(CARD, WELL))) == []
+    assert one(state(unread), state(Tracked(CARD, BAD))).event is Event.ACCELERATOR_FAILED
+    assert [event for event, _, _ in events(state(), state(Tracked(CARD, BAD)))] == [Event.ACCELERATOR_FOUND, Event.ACCELERATOR_FAILED]
+
+
+def test_a_card_that_leaves_returns_and_is_forgotten() -> None:
+    away = Tracked(CARD, Health(False, "npu0 is not there any more", 3.0), vanished_at=3.0)
+    assert one(state(Tracked(CARD, WELL)), state(away)).event is Event.ACCELERATOR_VANISHED
+    assert one(state(away), state(Tracked(CARD, BAD))).event is Event.ACCELERATOR_RETURNED
+    assert events(state(away), state()) == [
+        (Event.ACCELERATOR_FORGOTTEN, Level.INFO, "R (rngd npu0) is forgotten: it is gone, and nobody is known to hold it")
+    ]
+
+
+def test_a_card_that_cannot_be_used_is_told_without_alarm_and_found_when_it_can() -> None:
+    unbound = Tracked(replace(CARD, unusable="no driver is bound"), BAD)
+    assert events(state(), state(unbound)) == [(Event.ACCELERATOR_UNUSABLE, Level.INFO, "R (rngd npu0) cannot be used: no driver is bound")]
+    other = Tracked(replace(CARD, unusable="bound to vfio-pci"), BAD)
+    assert one(state(unbound), state(other)).event is Event.ACCELERATOR_UNUSABLE
+    assert one(state(unbound), state(Tracked(CARD, WELL))).event is Event.ACCELERATOR_FOUND
+
+
+def test_a_notice_is_told_when_it_comes() -> None:
+    noted = Tracked(replace(CARD, notices=("two families describe it",)), WELL)
+    notice = one(state(Tracked(CARD, WELL)), state(noted))
+    assert (notice.event, notice.level) == (Event.ACCELERATOR_NOTICE, Level.WARNING)
+    assert notice.fields["notice"] == "two families describe it"
+
+
+def test_a_problem_is_told_when_it_begins_changes_and_ends() -> None:
+    well, bad = state(), state(problems={"backend sysfs": Problem("backend sysfs", "/sys hangs", 1.0)})
+    worse = state(problems={"backend sysfs": Problem("backend sysfs", "/sys is gone", 1.0)})
+    assert events(well, bad) == [(Event.PROBLEM_BEGAN, Level.ERROR, "backend sysfs: /sys hangs")]
+    assert one(bad, worse).event is Event.PROBLEM_CHANGED
+    assert events(bad, well) == [(Event.PROBLEM_ENDED, Level.INFO, "backend sysfs: it is well again; it was: /sys hangs")]
+
+
+def with_devices(*devices: Device) -> NodeState:
+    return NodeState(plan=Plan({NPU: Pool(NPU, devices)}))
+
+
+def test_a_device_that_is_withheld_is_told_with_the_reason_and_when_it_is_offered_again() -> None:
+    free, kept = Device("R", "R", WELL), Device("R", "R", BAD, withheld="it may be held as U")
+    withheld = one(with_devices(free), with_devices(kept))
+    assert (withheld.event, withheld.level) == (Event.DEVICE_WITHHELD, Level.WARNING)
+    assert withheld.fields["reason"] == "it may be held as U"
+    assert one(with_devices(kept), with_devices(free)).event is Event.DEVICE_RELEASED
+    assert [change.event for change in changes(NodeState(), with_devices(kept))] == [Event.RESOURCE_ADDED, Event.DEVICE_WITHHELD]
+
+
+def test_resources_and_configurations_come_and_go() -> None:
+    assert one(with_devices(), NodeState()).event is Event.RESOURCE_REMOVED
+    assert one(NodeState(), NodeState(revision=2)).fields == {"revision": 2}
