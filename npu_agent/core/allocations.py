@@ -4,7 +4,7 @@ The model is told in docs/decisions/0010-identity.md.
 """
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npu_agent.core.accelerator import Accelerator, Part
 from npu_agent.core.identity import ids_of
@@ -60,6 +60,18 @@ def allocation_of(resource: str, device: Device, accelerator: Accelerator) -> Al
         nodes=nodes_of(device.part),
         own_nodes=own_nodes(accelerator, device.part),
     )
+
+
+def with_texts(allocation: Allocation, accelerator: Accelerator) -> Allocation:
+    """Return the allocation with what can be read of its card now; a text that cannot be read now is remembered."""
+    now = replace(
+        allocation,
+        name=accelerator.name or allocation.name,
+        uuid=accelerator.uuid or allocation.uuid,
+        serial=accelerator.serial or allocation.serial,
+        pci_address=accelerator.pci_address or allocation.pci_address,
+    )
+    return allocation if now == allocation else now
 
 
 def nodes_of(part: Part) -> frozenset[str]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from npu_agent.core.allocations import Allocation, Key, allocation_of
+from npu_agent.core.allocations import Allocation, Key, allocation_of, with_texts
 from npu_agent.core.errors import NpuAgentError
 from npu_agent.core.moment import Moment
 from npu_agent.core.state import Holders, NodeState
@@ -118,10 +118,16 @@ class Memory:
                 del self._live[key], self._allocated_at[key], self._missed_at[key]
 
     def adopt(self, state: NodeState) -> None:
-        """Take for what is known from kubelet alone what it stands for now, where its device is there."""
+        """Take for what is known from kubelet alone what it stands for now, where its device is there, and learn what came late.
+
+        A card whose uuid appears while it is held, or that moves, must be known by that after a restart of the agent.
+        """
         for key, allocation in self._live.items():
+            tracked = state.inventory.get(allocation.accelerator_id)
             if not allocation.accelerator_id:
                 self._live[key] = _adopted(key, state)
+            elif tracked is not None and tracked.vanished_at is None and not tracked.accelerator.unusable:
+                self._live[key] = with_texts(allocation, tracked.accelerator)
 
     @property
     def wants_answer(self) -> bool:

@@ -39,6 +39,7 @@ class Node:
         ask: Ask,
         store: Store | None = None,
         clock: Clock = machine_clock,
+        allow_plain_files: bool = False,
     ) -> None:
         self.backends: Current[Mapping[str, Asked]] = Current(dict(backends))
         self.writer = StateWriter(wanted_by(configuration), clock=clock)
@@ -46,9 +47,7 @@ class Node:
         self._memory = Memory(store, self.writer.tell)
         self._tracker = Tracker(self.backends, configuration, self.writer, self._memory)
         self._holding = Holding(ask, self._memory, self.writer, linger_s=configuration.vanished_linger_s, merge=self._tracker.merge)
-        self.allocator = Allocator(
-            self.writer, self._memory, self._tracker, host_root, allow_plain_files=getattr(configuration, "allow_plain_files", False)
-        )
+        self.allocator = Allocator(self.writer, self._memory, self._tracker, host_root, allow_plain_files=allow_plain_files)
 
     async def run(self, ready: anyio.Event, *, scan_within_s: float = SCAN_WITHIN_S, read_within_s: float = READ_WITHIN_S) -> None:
         """Look after the node for as long as it runs.
@@ -68,6 +67,14 @@ class Node:
             self.writer.publish()
             ready.set()
             tasks.start_soon(self._holding.run)
+            await self._learn()
+
+    async def _learn(self) -> None:
+        """Keep what is remembered of cards that are held in step with what can be read of them."""
+        async for state in self.state.follow():
+            self._memory.adopt(state)
+            self.writer.put_allocations(self._memory.live)
+            await self._memory.save()
 
     async def look_at_holders(self) -> None:
         """Ask kubelet now who holds what."""
