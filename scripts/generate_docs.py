@@ -21,6 +21,9 @@ from npu_agent.backends.fake.backend import COMMANDS as FAKE_COMMANDS
 from npu_agent.backends.sysfs import options as sysfs_options
 from npu_agent.cli import app, listing
 from npu_agent.config import configuration as config
+from npu_agent.config.errors import ConfigurationError
+from npu_agent.config.reading import parse
+from npu_agent.core import selection
 from npu_agent.schema.document import dump
 from npu_agent.schema.fields import expectation
 
@@ -126,9 +129,10 @@ def _default(field: Any) -> str:
     if field.required:
         return "must be there"
     default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    if default is None or default in ("", [], {}) or isinstance(default, msgspec.Struct):
+    if default is None or default in ("", [], {}, ()) or isinstance(default, msgspec.Struct):
         return ""
-    return f"`{json.dumps(default)}`"
+    shown = json.dumps(msgspec.to_builtins(default))
+    return f"`{shown}`" if len(shown) <= WIDTH else "[below](#the-defaults)"
 
 
 def fake_commands() -> str:
@@ -154,17 +158,17 @@ probe_interval_s: often
 def mistakes() -> str:
     """A wrong configuration and what is said of it."""
     try:
-        config.parse(WRONG, "agent.yaml")
-    except config.ConfigurationError as error:
+        parse(WRONG, "agent.yaml")
+    except ConfigurationError as error:
         return f"```yaml\n{WRONG}```\n\n```console\n$ npu-agent config check agent.yaml\nnpu-agent: {error}\n```"
     raise AssertionError("the wrong configuration is right")
 
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
-    "configuration": fields_of(config.ConfigurationFields),
-    "resources": fields_of(config.ResourceFields),
-    "selectors": fields_of(config.SelectorFields),
+    "configuration": fields_of(config.Settings),
+    "resources": fields_of(selection.ResourceSpec),
+    "selectors": fields_of(selection.Selector),
     "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
     "fake-commands": fake_commands,
     "sysfs": fields_of(sysfs_options.Options, names=("sysfs",)),

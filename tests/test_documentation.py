@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from npu_agent.config.configuration import DEFAULT, parse
+from npu_agent.config.configuration import DEFAULT
+from npu_agent.config.reading import parse
 from npu_agent.node.making import make_backends
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from npu_agent.config.configuration import parse
+from npu_agent.config.reading import parse
 from tests.host_tree import HostTree
 
 ROOT = Path(__file__).parent.parent

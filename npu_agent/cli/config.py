@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def check(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     """Say every mistake in a configuration, in the options of its backends and in their families; status 2 if there is one."""
-    from npu_agent.config.configuration import remarks
+    from npu_agent.config.advice import remarks
 
     configuration = _checked(file, host_root)
     for remark in remarks(configuration):
@@ -46,10 +46,12 @@ def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
 
 
 def _checked(file: Path | None, host_root: Path) -> "Configuration":
-    from npu_agent.config.configuration import ConfigurationError
+    import asyncio
+
+    from npu_agent.config.errors import ConfigurationError
     from npu_agent.node.making import make_backends
 
-    configuration = paths.configuration(file, None)
+    configuration = asyncio.run(paths.configuration(file, None, host_root))
     try:
         make_backends(configuration, host_root)
     except ConfigurationError as error:

@@ -105,10 +105,10 @@ class _Question:
         from npu_agent.agent import scan
         from npu_agent.backends.errors import BackendError
         from npu_agent.cli.listing import listing_of
-        from npu_agent.config.configuration import ConfigurationError
+        from npu_agent.config.errors import ConfigurationError
 
         if self._loaded is None:
-            self._loaded = paths.configuration(self._config, self._backends)
+            self._loaded = await paths.configuration(self._config, self._backends, self._host_root)
             exits.note(f"{why}; this is the host itself")
         try:
             return listing_of(await scan(self._loaded, host_root=self._host_root, pod_resources=self._pod_resources), "scan")

@@ -64,16 +64,16 @@ def pod_resources(given: Path | None, kubelet_dir: Path) -> Path:
     return given or kubelet_dir / "pod-resources" / "kubelet.sock"
 
 
-def configuration(path: Path | None, backends: list[str] | None) -> "Configuration":
+async def configuration(path: Path | None, backends: list[str] | None, host_root: Path) -> "Configuration":
     """Return the configuration at `path` (the built-in one for None) with only `backends`, or end with status 2 and every mistake."""
-    from dataclasses import replace
-
-    from npu_agent.config import configuration as config
+    from npu_agent.config.configuration import DEFAULT
+    from npu_agent.config.errors import ConfigurationError
+    from npu_agent.config.reading import load
 
     try:
-        loaded = config.DEFAULT if path is None else config.load(path)
-    except config.ConfigurationError as error:
-        exits.usage(str(error))
-    if not backends:
-        return loaded
-    return replace(loaded, backends={name: loaded.backends.get(name, {}) for name in backends})
+        loaded = DEFAULT if path is None else await load(path)
+    except ConfigurationError as error:
+        from npu_agent.node.making import with_mistakes_of_backends
+
+        exits.usage(str(with_mistakes_of_backends(error, host_root)))
+    return loaded.only(backends) if backends else loaded

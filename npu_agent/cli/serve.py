@@ -56,7 +56,7 @@ def serve(
 
     gc.freeze()
     gc.enable()
-    configuration = paths.configuration(config, backend)
+    configuration = asyncio.run(paths.configuration(config, backend, host_root))
     logs.set_up(log_level.value, log_format.value)
     options = Options(
         configuration=configuration,

@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,24 +13,30 @@ from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.resource_name import resource_name_mistake
 from npu_agent.core.rules import ONE_OR_MANY, Check
 
+MAX_TEXTS = 256
+"""Texts of one field of a selector."""
+
 MAX_TEXT = 1024
 """Characters of one text of a selector. A path in the machine's tree is the longest that an accelerator has."""
 
 
 def _texts_mistake(texts: Sequence[str]) -> str:
-    return "" if texts and all(texts) else "expected a text or a list of texts, none of them empty"
+    if not texts or not all(texts):
+        return "expected a text or a list of texts, none of them empty"
+    if len(texts) > MAX_TEXTS or max(map(len, texts)) > MAX_TEXT:
+        return f"expected at most {MAX_TEXTS} texts of at most {MAX_TEXT} characters"
+    return ""
 
 
 def _numbers_mistake(numbers: Sequence[int]) -> str:
     return "" if numbers else "expected a number or a list of numbers, got an empty list"
 
 
-_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
-_Texts = Annotated[tuple[_Text, ...], ONE_OR_MANY, Check(_texts_mistake)]
+_Texts = Annotated[tuple[str, ...], ONE_OR_MANY, Check(_texts_mistake)]
 _Numbers = Annotated[tuple[Annotated[int, Meta(ge=0)], ...], ONE_OR_MANY, Check(_numbers_mistake)]
 
 
-class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which accelerators are meant: those that match every field that is given. A text may hold `*`, `?` and `[…]`, as in a shell."""
 
     backends: Annotated[_Texts, Meta(description="names of backends")] = ()
@@ -45,22 +51,22 @@ class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     locations: Annotated[_Texts, Meta(description="paths in the machine's tree; `numa1` means all that is below it")] = ()
     numa_nodes: Annotated[_Numbers, Meta(description="numbers of NUMA nodes")] = ()
     attributes: Annotated[
-        Mapping[_Text, _Texts], Meta(description="what else the backend tells of an accelerator, each with the texts that are meant")
+        Mapping[str, _Texts], Meta(description="what else the backend tells of an accelerator, each with the texts that are meant")
     ] = {}
 
     def matches(self, accelerator: Accelerator) -> bool:
         """Return whether `accelerator` is meant. A selector without a field means any; one without an attribute has no text for it."""
         return (
-            _any(self.backends, (accelerator.backend,))
-            and _any(self.families, (accelerator.family,))
-            and _any(self.ids, (accelerator.id,), ignore_case=True)
-            and _any(self.uuids, (accelerator.uuid,), ignore_case=True)
-            and _any(self.serials, (accelerator.serial,), ignore_case=True)
-            and _any(self.names, (accelerator.name,), ignore_case=True)
-            and (not self.pci_addresses or _any(_addresses(self.pci_addresses), (accelerator.pci_address,), ignore_case=True))
-            and (not self.locations or _any(self.locations, _beginnings(accelerator)))
+            matches_any(self.backends, accelerator.backend)
+            and matches_any(self.families, accelerator.family)
+            and matches_any(self.ids, accelerator.id, ignore_case=True)
+            and matches_any(self.uuids, accelerator.uuid, ignore_case=True)
+            and matches_any(self.serials, accelerator.serial, ignore_case=True)
+            and matches_any(self.names, accelerator.name, ignore_case=True)
+            and matches_any(_addresses(self.pci_addresses), accelerator.pci_address, ignore_case=True)
+            and (not self.locations or any(matches_any(self.locations, beginning) for beginning in _beginnings(accelerator)))
             and (not self.numa_nodes or accelerator.numa_node in self.numa_nodes)
-            and all(_any(texts, _attribute(accelerator, name)) for name, texts in self.attributes.items())
+            and all(_has_attribute(accelerator, name, texts) for name, texts in self.attributes.items())
         )
 
 
@@ -126,8 +132,8 @@ def _joined(texts: Sequence[object]) -> str:
     return ", ".join(map(str, texts))
 
 
-def _attribute(accelerator: Accelerator, name: str) -> Sequence[str]:
-    return [value for own, value in accelerator.attributes if own == name]
+def _has_attribute(accelerator: Accelerator, name: str, texts: Sequence[str]) -> bool:
+    return any(own == name and matches_any(texts, value) for own, value in accelerator.attributes)
 
 
 def _beginnings(accelerator: Accelerator) -> Sequence[str]:
@@ -135,13 +141,28 @@ def _beginnings(accelerator: Accelerator) -> Sequence[str]:
     return ["/".join(path[:depth]) for depth in range(1, len(path) + 1)]
 
 
-def _any(patterns: Sequence[str], values: Sequence[str], *, ignore_case: bool = False) -> bool:
-    return not patterns or any(matcher.match(value) for matcher in _matchers(tuple(patterns), ignore_case) for value in values)
+def matches_any(patterns: Sequence[str], value: str, *, ignore_case: bool = False) -> bool:
+    """Return whether one of `patterns` matches `value` as in a shell; where there is none, any value is meant."""
+    return not patterns or any(match(value) for match in _matchers(tuple(patterns), ignore_case))
 
 
-@functools.lru_cache(maxsize=256)
-def _matchers(patterns: tuple[str, ...], ignore_case: bool) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(fnmatch.translate(pattern), re.IGNORECASE if ignore_case else 0) for pattern in patterns)
+@functools.lru_cache(maxsize=1024)
+def _matchers(patterns: tuple[str, ...], ignore_case: bool) -> tuple[Callable[[str], object], ...]:
+    return tuple(map(_ignoring_case if ignore_case else _exactly, patterns))
+
+
+def _exactly(pattern: str) -> Callable[[str], object]:
+    return re.compile(fnmatch.translate(pattern)).match if _WILDCARD.search(pattern) else pattern.__eq__
+
+
+def _ignoring_case(pattern: str) -> Callable[[str], object]:
+    if _WILDCARD.search(pattern):
+        return re.compile(fnmatch.translate(pattern), re.IGNORECASE).match
+    lower = pattern.lower()
+    return lambda value: value.lower() == lower
+
+
+_WILDCARD = re.compile(r"[*?[]")
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,28 +1,41 @@
 """Family descriptions: what a model line of accelerators looks like in sysfs and `/dev`, as data. docs/backends.md shows whole files."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
-from npu_agent.families.errors import FamilyError
-from npu_agent.schema.fields import Check, Mistake, below, line_of, read, shown
-
-_SHIPPED = Path(__file__).parent
+from npu_agent.core.rules import Check
+from npu_agent.schema.mistakes import shown
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_CDI_DEVICE = re.compile(
+    r"[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?"
+)
+"""VENDOR/CLASS=NAME, by the rules of the Container Device Interface (SPEC.md, "kind" and "name")."""
+
 _PCI_ID = re.compile(r"0x[0-9a-f]{4}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-_PART_NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-ENVIRONMENT_PLACEHOLDERS = ("index", "part", "pci_address", "serial", "uuid")
+PLACEHOLDERS = ("index", "part", "pci_address", "serial", "uuid")
+"""What can be filled into the texts that a container gets: environment, annotations and names of CDI devices."""
+
+
+MAX_TEXT = 4096
+
+
+def placeholders(pattern: str) -> list[str]:
+    """Return the names of the placeholders in `pattern`, in order."""
+    return _PLACEHOLDER.findall(pattern)
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` can be the name of a family, of a kind of partition or of a label."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _name_mistake(text: str) -> str:
-    return "" if _NAME.fullmatch(text) else f"expected small letters, digits, '-' and '.', got {shown(text)}"
+    return "" if is_name(text) else f"expected small letters, digits, '-' and '.', got {shown(text)}"
 
 
 def _pci_id_mistake(text: str) -> str:
@@ -34,7 +47,8 @@ def _file_name_mistake(text: str) -> str:
     return "" if is_name else f"expected the name of a file, got {shown(text)}"
 
 
-def _attribute_mistake(text: str) -> str:
+def attribute_mistake(text: str) -> str:
+    """Return what is wrong with the name of an attribute, empty if nothing is."""
     parts = text.removeprefix("pci:").split("/")
     if any(_file_name_mistake(part) for part in parts):
         return f"expected the name of an attribute, or a path below the entry such as device/status, got {shown(text)}"
@@ -51,7 +65,7 @@ def _path_mistake(text: str) -> str:
     is_path = text.startswith("/") and text.isprintable() and ".." not in text.split("/") and len(text) <= 1024
     if not is_path:
         return f"expected an absolute path, got {shown(text)}"
-    return _placeholder_mistake(text, ("index", "each"))
+    return placeholder_mistake(text, ("index", "each"))
 
 
 def _node_path_mistake(text: str) -> str:
@@ -68,16 +82,31 @@ def _empty_mistake(values: Sequence[object]) -> str:
     return "" if values else "expected at least one value, got none"
 
 
-def _placeholder_mistake(text: str, known: Sequence[str]) -> str:
+def placeholder_mistake(text: str, known: Sequence[str]) -> str:
+    """Return which placeholder of `text` is not a `known` one, empty if all are."""
     for name in _PLACEHOLDER.findall(text):
         if name not in known:
             return f"{{{name}}} is not a placeholder here; there are {', '.join(f'{{{name}}}' for name in known)}"
     return ""
 
 
+def _text_mistake(text: str) -> str:
+    if not text.isprintable() or len(text) > MAX_TEXT:
+        return f"expected printable characters, at most {MAX_TEXT}, got {shown(text)}"
+    return placeholder_mistake(text, PLACEHOLDERS)
+
+
+def _cdi_device_mistake(text: str) -> str:
+    if not _CDI_DEVICE.fullmatch(_PLACEHOLDER.sub("0", text)) or len(text) > MAX_TEXT:
+        return f"expected the whole name of a CDI device, such as furiosa.ai/rngd={{index}}, got {shown(text)}"
+    return placeholder_mistake(text, PLACEHOLDERS)
+
+
 PciId = Annotated[str, Check(_pci_id_mistake)]
-Attribute = Annotated[str, Check(_attribute_mistake)]
+Attribute = Annotated[str, Check(attribute_mistake)]
 Values = Annotated[list[str], Check(_empty_mistake)]
+Text = Annotated[str, Check(_text_mistake)]
+"""A text for containers, with placeholders."""
 
 
 class Pci(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +160,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     each: list[str] = []
     divided: bool = False
     """Whether a part of the card gets only those of `each` that it names, and none without `each`."""
+    shared: bool = False
+    """Whether it belongs to no card alone, so that containers with other cards are given the same one."""
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +186,11 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, Attribute] = {}
     """What else to tell of a card, and the attribute that says it."""
     mounts: list[Mount] = []
-    environment: dict[str, str] = {}
+    environment: dict[str, Text] = {}
+    annotations: dict[str, Text] = {}
+    """Annotations of the container, which CRI-O and containerd hand on to hooks and runtimes."""
+    cdi_devices: list[Annotated[str, Check(_cdi_device_mistake)]] = []
+    """Whole names of CDI devices that the runtime is to inject."""
 
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:
@@ -167,113 +202,3 @@ def matcher(pattern: str) -> re.Pattern[str]:
     """Return what matches the names that `pattern` makes of an index, with the index as its only group."""
     before, _, after = pattern.partition("{index}")
     return re.compile(f"{re.escape(before)}([0-9]{{1,6}}){re.escape(after)}")
-
-
-def parse(text: str, place: str) -> Family:
-    """Return the family that `text` describes; `place` is the file that it came from. Raises FamilyError with every mistake."""
-    from npu_agent.schema.document import DocumentError, parse  # YAML costs some milliseconds that a check of options need not pay
-
-    try:
-        document = parse(text)
-    except DocumentError as error:
-        raise FamilyError(f"{place}: {error}") from error
-    family, mistakes = read(document.data, Family)
-    if family is not None:
-        mistakes = list(_contradictions(family))
-    if family is None or mistakes:
-        told = [f"line {line}: {mistake}" if (line := line_of(mistake.path, document.lines)) else str(mistake) for mistake in mistakes]
-        raise FamilyError(f"{place}: {told[0]}" if len(told) == 1 else "\n  ".join([f"{place} has {len(told)} mistakes:", *told]))
-    return family
-
-
-def read_family(path: Path) -> Family:
-    """Return the family in the file. Raises FamilyError, also for a file that cannot be read."""
-    from npu_agent.schema.document import DocumentError, read_text
-
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise FamilyError(f"{path}: cannot be read: {error.strerror}") from error
-    except DocumentError as error:
-        raise FamilyError(f"{path}: {error}") from error
-    return parse(text, str(path))
-
-
-def shipped_names() -> list[str]:
-    """Return the names of the families that ship, in order."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
-
-
-def read_shipped(name: str) -> Family:
-    """Return the family of this name that ships."""
-    return read_family(_SHIPPED / f"{name}.yaml")
-
-
-def read_folder(folder: str) -> dict[str, Family]:
-    """Return the families in an administrator's folder, by name. Raises FamilyError, also for a folder that cannot be read."""
-    families: dict[str, Family] = {}
-    places: dict[str, Path] = {}
-    for path in _family_files(folder):
-        family = read_family(path)
-        if family.name in families:
-            raise FamilyError(f"{path}: name: {places[family.name]} is named {family.name!r} already; a family has one file")
-        families[family.name], places[family.name] = family, path
-    return families
-
-
-def _family_files(folder: str) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise FamilyError(f"{folder}: cannot be read: {error.strerror}") from error
-    return [Path(folder, name) for name in names if name.endswith((".yaml", ".yml")) and not name.startswith(".")]
-
-
-def _contradictions(family: Family) -> Iterator[Mistake]:
-    """Yield what is wrong between fields that are each right by themselves."""
-    for attribute in family.entries.guards:
-        if wrong := _attribute_mistake(attribute):
-            yield Mistake(below("class.guards", attribute), wrong)
-    for place, node in ((f"nodes[{index}]", node) for index, node in enumerate(family.nodes)):
-        used = {name for text in (node.path, node.container_path or "") for name in _PLACEHOLDER.findall(text)}
-        if bool(node.each) != ("each" in _PLACEHOLDER.findall(node.path)):
-            yield Mistake(f"{place}.each", "each goes with {each} in the path; give both or neither")
-        elif node.each and node.container_path is not None and "each" not in used & set(_PLACEHOLDER.findall(node.container_path)):
-            yield Mistake(f"{place}.container_path", "expected {each} in it too, or all nodes would be one in the container")
-        for position, value in enumerate(node.each):
-            if not re.fullmatch(r"[A-Za-z0-9._-]*", value) or value in (".", ".."):
-                yield Mistake(f"{place}.each[{position}]", f"expected letters, digits, '.', '_' and '-', got {shown(value)}")
-    yield from _partition_contradictions(family)
-    for label in family.labels:
-        if not _NAME.fullmatch(label) or label == "notice":
-            yield Mistake(below("labels", label), "expected small letters, digits, '-' and '.', and not notice, which is the agent's own")
-    for place, mount in ((f"mounts[{index}]", mount) for index, mount in enumerate(family.mounts)):
-        for text in (mount.host_path, mount.container_path or ""):
-            if wrong := _placeholder_mistake(text, ("index",)):
-                yield Mistake(place, wrong)
-    for variable, value in family.environment.items():
-        path = below("environment", variable)
-        if not _VARIABLE.fullmatch(variable):
-            yield Mistake(path, "expected the name of a variable: letters, digits and '_'")
-        if wrong := _placeholder_mistake(value, ENVIRONMENT_PLACEHOLDERS):
-            yield Mistake(path, wrong)
-
-
-def _partition_contradictions(family: Family) -> Iterator[Mistake]:
-    divided = {value for node in family.nodes if node.divided for value in node.each}
-    kinds: dict[str, str] = {}
-    for kind, parts in family.partitions.items():
-        place = below("partitions", kind)
-        if not _NAME.fullmatch(kind):
-            yield Mistake(place, f"expected small letters, digits, '-' and '.', got {shown(kind)}")
-        if not parts:
-            yield Mistake(place, "expected at least one part, got none")
-        for part, values in parts.items():
-            if not _PART_NAME.fullmatch(part):
-                yield Mistake(below(place, part), f"expected at most 32 letters, digits and '-', got {shown(part)}")
-            if part in kinds:
-                yield Mistake(below(place, part), f"{kinds[part]} has a part of this name already; a part belongs to one kind")
-            kinds[part] = kind
-            for index, value in enumerate(values):
-                if value not in divided:
-                    yield Mistake(f"{below(place, part)}[{index}]", f"{shown(value)} is in the each of no node that is divided")

@@ -1,35 +1,30 @@
 """The backends that a configuration asks for, made, with each of their mistakes placed in the configuration."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from npu_agent.backends import registry
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError, OptionError
-from npu_agent.config.configuration import Configuration, partition_mistakes
+from npu_agent.config.configuration import Configuration
+from npu_agent.config.errors import ConfigurationError
+from npu_agent.config.selections import selection_mistakes
 from npu_agent.node.tracker import Asked
-from npu_agent.schema.fields import Mistake, below
+from npu_agent.schema.mistakes import Mistake, below
+
+log = logging.getLogger(__name__)
 
 
 def make_backends(configuration: Configuration, host_root: Path) -> dict[str, Backend]:
     """Return the backends by name, not entered yet.
 
-    Raises config.ConfigurationError with the mistakes of all of them, and with the partitions that no family has.
+    A backend whose making fails by itself, and not for its options, is left out: whoever makes it again finds the same, and can tell
+    of it as of any failure of a backend. Raises config.ConfigurationError with the mistakes in the options of all backends, else with
+    what the resources select and no backend has.
     """
-    backends: dict[str, Backend] = {}
-    mistakes: list[Mistake] = []
-    for name, options in configuration.backends.items():
-        try:
-            backends[name] = registry.create(name, options, host_root, probe_timeout_s=configuration.probe_timeout_s)
-        except BackendError as error:
-            mistakes.append(_mistake(name, error))
-    if not mistakes:
-        kinds: dict[str, Sequence[str]] = {}
-        for backend in backends.values():
-            for family, names in backend.partitions.items():
-                kinds[family] = [*kinds.get(family, ()), *names]
-        mistakes = partition_mistakes(configuration, kinds)
+    backends, mistakes = _make(configuration, host_root)
     if mistakes:
         raise configuration.error(mistakes)
     return backends
@@ -52,9 +47,36 @@ def wanted_backends(configuration: Configuration, host_root: Path) -> dict[str, 
     return {name: asked(name, options) for name, options in configuration.backends.items()}
 
 
-def _mistake(name: str, error: BackendError) -> Mistake:
+def with_mistakes_of_backends(error: ConfigurationError, host_root: Path) -> ConfigurationError:
+    """Return `error` with the mistakes that `make_backends` would find in what is right of its configuration, too."""
+    if error.right is None or any(mistake.path == "backends" for mistake in error.mistakes):
+        return error
+    backends_are_wrong = any(mistake.path.startswith("backends") for mistake in error.mistakes)
+    _, mistakes = _make(error.right, host_root, with_selections=not backends_are_wrong)
+    return error.right.error([*error.mistakes, *mistakes])
+
+
+def _make(configuration: Configuration, host_root: Path, *, with_selections: bool = True) -> tuple[dict[str, Backend], list[Mistake]]:
+    backends: dict[str, Backend] = {}
+    mistakes: list[Mistake] = []
+    for name, options in configuration.backends.items():
+        try:
+            backends[name] = registry.create(name, options, host_root, probe_timeout_s=configuration.probe_timeout_s)
+        except BackendError as error:
+            mistakes += _placed(name, error)
+        except Exception:
+            log.debug("the backend %s cannot be made", name, exc_info=True)
+    if with_selections and not mistakes:
+        known = {name: backends[name].partitions if name in backends else {} for name in configuration.backends}
+        mistakes = selection_mistakes(configuration, known)
+    return backends, mistakes
+
+
+def _placed(name: str, error: BackendError) -> Iterator[Mistake]:
     path = below("backends", name)
     if not isinstance(error, OptionError):
-        return Mistake(path, str(error))
-    separator = "." if error.path and not error.path.startswith("[") else ""
-    return Mistake(f"{path}{separator}{error.path}", error.message)
+        yield Mistake(path, str(error))
+        return
+    for mistake in error.mistakes:
+        separator = "." if mistake.path and not mistake.path.startswith("[") else ""
+        yield Mistake(f"{path}{separator}{mistake.path}", mistake.message)

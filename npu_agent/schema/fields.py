@@ -1,162 +1,210 @@
 """Plain data from outside into structs: every mistake at once, each with the path of its field and what is expected there."""
 
 import functools
-import json
-import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
+from npu_agent.core.rules import Check, OneOrMany
+from npu_agent.schema.mistakes import Mistake, advice, path_of, shown
+
 S = TypeVar("S", bound=msgspec.Struct)
+Steps = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """What is wrong with one field. `path` is as in `resources[0].name`, empty for the whole."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A rule that a type cannot express, for `Annotated`: it takes the value and returns what is wrong, empty if nothing is."""
-
-    mistake: Callable[[Any], str]
-
-
-def read(data: object, kind: type[S], path: str = "") -> tuple[S | None, list[Mistake]]:
+def read(data: object, kind: type[S]) -> tuple[S | None, list[Mistake]]:
     """Return `data` as a struct of `kind`, or None and each mistake in it.
 
-    An absent mapping (None, as an empty YAML section reads) is an empty one. Structs, lists and mappings are walked, so that a
-    mistake hides no other.
+    A section that is there and empty (None, as YAML reads it) is like an absent one. Structs, lists and mappings are walked, so that
+    a mistake hides no other.
+    """
+    value, mistakes = read_what_is_right(data, kind)
+    return (None if mistakes else value), mistakes
+
+
+def read_what_is_right(data: object, kind: type[S]) -> tuple[S, list[Mistake]]:
+    """Return what is right in `data` as a struct of `kind`, and each mistake.
+
+    What is wrong has its default there, or is None where it has none; in a list or a mapping it is left out, but for structs, which
+    keep their place in a list. It is for finding further mistakes, and for nothing else.
     """
     mistakes: list[Mistake] = []
-    value = _value(data, kind, path, mistakes)
-    return (None if mistakes else typing.cast(S, value)), mistakes
+    value = _value(data, kind, (), mistakes)
+    return (_struct({}, kind, (), []) if value is _WRONG else value), mistakes
 
 
-def _value(data: object, kind: Any, path: str, mistakes: list[Mistake]) -> Any:
-    if _is_union(kind) and data is not None:
-        options = [option for option in typing.get_args(kind) if option is not types.NoneType]
-        kind = options[0] if len(options) == 1 else kind
-    checks: Sequence[Check] = ()
-    plain = kind
-    if typing.get_origin(kind) is typing.Annotated:
-        plain, *extras = typing.get_args(kind)
-        checks = [extra for extra in extras if isinstance(extra, Check)]
-    before = len(mistakes)
-    branch = _walkable(data, plain)
-    if branch is None:
-        value = _leaf(data, kind, path, mistakes)
-    elif isinstance(branch, type) and issubclass(branch, msgspec.Struct):
-        value = _struct({} if data is None else data, branch, path, mistakes)
-    elif typing.get_origin(branch) is dict:
-        items = typing.cast(Mapping[str, object], {} if data is None else data)
-        value = {key: _value(item, typing.get_args(branch)[1], below(path, key), mistakes) for key, item in items.items()}
-    else:
-        sequence = typing.cast(Sequence[object], data)
-        value = [_value(item, typing.get_args(branch)[0], f"{path}[{index}]", mistakes) for index, item in enumerate(sequence)]
-    if len(mistakes) == before:
-        mistakes.extend(Mistake(path, wrong) for check in checks if (wrong := check.mistake(value)))
-    return value
+_WRONG: Any = object()
+"""Instead of a value that cannot be made."""
 
 
-def _walkable(data: object, kind: Any) -> Any:
-    """Return the struct, list or mapping type in `kind` that `data` has the shape of, else None."""
-    for option in typing.get_args(kind) if _is_union(kind) else (kind,):
-        origin = typing.get_origin(option)
-        if origin is list and isinstance(data, list):
-            return option
-        is_mapping = origin is dict or (isinstance(option, type) and issubclass(option, msgspec.Struct))
-        if is_mapping and (isinstance(data, dict) or (data is None and option is kind)):
-            return option
-    return None
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What data of a type can look like: at most one of a struct, a list of items and a mapping of values, else something plain."""
 
+    kind: Any
+    """The type with its limits, for what is plain and for what is said to be expected."""
+    checks: tuple[Check, ...] = ()
+    struct: type[msgspec.Struct] | None = None
+    items: Any = None
+    sequence: type[list[Any]] | type[tuple[Any, ...]] = list
+    one_or_many: bool = False
+    values: Any = None
+    options: tuple["_Shape", ...] = ()
+    """What data can be of a union, where each option looks different."""
 
-def _struct(data: object, kind: type[msgspec.Struct], path: str, mistakes: list[Mistake]) -> Any:
-    values = dict(typing.cast(Mapping[str, object], data))
-    read_values = {}
-    before = len(mistakes)
-    fields = _fields(kind)
-    known = [field.encode_name for field in fields]
-    mistakes.extend(Mistake(below(path, name), _unknown(name, known)) for name in values if name not in known)
-    for field in fields:
-        if field.encode_name in values:
-            read_values[field.name] = _value(values[field.encode_name], field.type, below(path, field.encode_name), mistakes)
-        elif field.required:
-            mistakes.append(Mistake(below(path, field.encode_name), f"is missing; expected {expectation(field.type)}"))
-    return kind(**read_values) if len(mistakes) == before else None
+    def of(self, data: object) -> "_Shape":
+        """Return the option of a union that `data` looks like, else the whole."""
+        is_list, is_mapping = isinstance(data, list), isinstance(data, dict)
+        fitting = (shape for shape in self.options if (is_list and shape.items) or (is_mapping and (shape.struct or shape.values)))
+        return next(fitting, self)
 
 
 @functools.cache
-def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(kind)  # it resolves the annotations anew each time
+def _shape(kind: Any) -> _Shape:
+    if is_union(kind):
+        options = [option for option in typing.get_args(kind) if option is not types.NoneType]
+        return _shape(options[0]) if len(options) == 1 else _Shape(kind, options=tuple(map(_shape, options)))
+    extras: Sequence[object] = ()
+    plain = kind
+    if typing.get_origin(kind) is typing.Annotated:
+        plain, *extras = typing.get_args(kind)
+    checks = tuple(extra for extra in extras if isinstance(extra, Check))
+    origin, arguments = typing.get_origin(plain), typing.get_args(plain)
+    if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+        return _Shape(kind, checks, struct=plain)
+    if origin in (list, tuple):
+        one_or_many = any(isinstance(extra, OneOrMany) for extra in extras)
+        return _Shape(kind, checks, items=arguments[0], sequence=origin, one_or_many=one_or_many)
+    if origin in _MAPPINGS:
+        return _Shape(kind, checks, values=arguments[1])
+    return _Shape(kind, checks)
 
 
-def _leaf(data: object, kind: Any, path: str, mistakes: list[Mistake]) -> Any:
+def _value(data: object, kind: Any, steps: Steps, mistakes: list[Mistake]) -> Any:
+    if kind is Any or (data is None and accepts_none(kind)):
+        return data
+    shape = _shape(kind).of(data)
+    before = len(mistakes)
+    value = _WRONG
+    if shape.struct is not None and (data is None or isinstance(data, dict)):
+        value = _struct(data or {}, shape.struct, steps, mistakes)
+    elif shape.values is not None and (data is None or isinstance(data, dict)):
+        fields = typing.cast(Mapping[str, object], data or {})
+        walked = {key: _value(item, shape.values, (*steps, key), mistakes) for key, item in fields.items()}
+        value = {key: item for key, item in walked.items() if item is not _WRONG}
+    elif shape.items is not None and isinstance(data, list):
+        value = _sequence(data, shape, steps, mistakes)
+    elif shape.one_or_many and data is not None:
+        value = _one(data, shape, steps, mistakes)
+    else:
+        value = _leaf(data, shape.kind, kind, steps, mistakes)
+    if len(mistakes) == before:
+        mistakes.extend(Mistake(path_of(steps), wrong) for check in shape.checks if (wrong := check.mistake(value)))
+    return value
+
+
+def _struct(data: Mapping[str, object], kind: type[msgspec.Struct], steps: Steps, mistakes: list[Mistake]) -> Any:
+    values: dict[str, Any] = {}
+    fields = fields_of(kind)
+    for name, item in data.items():
+        field = fields.get(name)
+        if field is None:
+            mistakes.append(Mistake(path_of((*steps, name)), _unknown(name, fields, len(mistakes))))
+        elif not (item is None and not field.required and is_section(field.type)):
+            value = _value(item, field.type, (*steps, name), mistakes)
+            if value is not _WRONG:
+                values[field.name] = value
+    for name, field in fields.items():
+        if field.required and name not in data:
+            mistakes.append(Mistake(path_of((*steps, name)), f"is missing; expected {expectation(field.type)}"))
+        if field.required:
+            values.setdefault(field.name, None)
+    return kind(**values)
+
+
+def _sequence(data: Sequence[object], shape: _Shape, steps: Steps, mistakes: list[Mistake]) -> Any:
+    struct = _shape(shape.items).struct
+    items = []
+    for index, item in enumerate(data):
+        value = _value(item, shape.items, (*steps, index), mistakes)
+        if value is not _WRONG:
+            items.append(value)
+        elif struct is not None:
+            items.append(_struct({}, struct, (), []))
+    return shape.sequence(items)
+
+
+def _one(data: object, shape: _Shape, steps: Steps, mistakes: list[Mistake]) -> Any:
+    own: list[Mistake] = []
+    value = _value(data, shape.items, steps, own)
+    if not own:
+        return shape.sequence((value,))
+    return _leaf(data, shape.kind, shape.kind, steps, mistakes)
+
+
+def _leaf(data: object, kind: Any, whole: Any, steps: Steps, mistakes: list[Mistake]) -> Any:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError:
-        expected = expectation(kind)
+        expected = expectation(whole)
         message = f"expected {expected}, got {shown(data)}"
         if "text" in expected and isinstance(data, bool | int | float):
             message += "; put it in quotes to make it a text"
-        mistakes.append(Mistake(path, message))
-        return None
+        mistakes.append(Mistake(path_of(steps), message))
+        return _WRONG
 
 
-def below(path: str, key: str) -> str:
-    """Return the path of the field `key` of what is at `path`."""
-    step = key if _PLAIN_KEY.fullmatch(key) else f"[{shown(key)}]"
-    return f"{path}.{step}" if path and not step.startswith("[") else f"{path}{step}"
-
-
-def line_of(path: str, lines: Mapping[str, int]) -> int:
-    """Return the line of the field at `path`, else of the nearest one above it, else 0."""
-    while path and path not in lines:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return lines.get(path, 0)
-
-
+@functools.cache
 def expectation(kind: Any) -> str:
     """Return in words what a value of `kind` is, such as "an integer ≥ 1" or "a text or a list"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         limits = [limit for extra in arguments[1:] if isinstance(extra, msgspec.Meta) for limit in _limits(extra)]
-        return expectation(arguments[0]) + (" " + " and ".join(limits) if limits else "")
-    if _is_union(kind):
+        single = f"{expectation(typing.get_args(arguments[0])[0])} or " if any(isinstance(extra, OneOrMany) for extra in arguments) else ""
+        return single + expectation(arguments[0]) + (" " + " and ".join(limits) if limits else "")
+    if is_union(kind):
         return " or ".join(dict.fromkeys(expectation(option) for option in arguments if option is not types.NoneType))
     if origin is typing.Literal:
         return " or ".join(shown(option) for option in arguments)
-    if origin is list:
+    if origin in (list, tuple):
         return "a list"
-    if origin is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+    if origin in _MAPPINGS or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return "a mapping"
     return {str: "a text", int: "an integer", float: "a number", bool: "true or false"}.get(kind, "a value")
 
 
-def shown(data: object) -> str:
-    """Return `data` as a short piece of JSON for a message; lists and mappings only by kind."""
-    if isinstance(data, Mapping):
-        return "a mapping"
-    if isinstance(data, list | tuple):
-        return "a list"
-    if data is None:
-        return "nothing"
-    text = json.dumps(data, ensure_ascii=False) if isinstance(data, str | bool | int | float) else str(data)
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def _is_union(kind: Any) -> bool:
+def is_union(kind: Any) -> bool:
+    """Return whether `kind` is a union of types."""
     return typing.get_origin(kind) in (types.UnionType, typing.Union)
+
+
+def accepts_none(kind: Any) -> bool:
+    """Return whether None is a value of `kind`."""
+    return is_union(kind) and types.NoneType in typing.get_args(kind)
+
+
+_MAPPINGS = (dict, Mapping)
+
+
+@functools.cache
+def fields_of(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """Return the fields of a struct by the names that they have in data."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}  # it resolves the annotations anew each time
+
+
+def is_section(kind: Any) -> bool:
+    """Return whether a value of `kind` is a mapping or a list, and nothing else."""
+    shape = _shape(kind)
+    return bool(shape.struct or shape.items or shape.values)
+
+
+def is_list(kind: Any) -> bool:
+    """Return whether a value of `kind` is a list, and nothing else."""
+    return bool(_shape(kind).items)
 
 
 def _limits(meta: msgspec.Meta) -> list[str]:
@@ -166,12 +214,5 @@ def _limits(meta: msgspec.Meta) -> list[str]:
     return [f"{sign} {limit:g}" for sign, limit in signs if limit is not None]
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
-    import difflib  # 10 ms that only a mistake needs to pay
-
-    similar = difflib.get_close_matches(name, known, n=1)
-    advice = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}"
-    return f"is not a known field; {advice}"
-
-
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+def _unknown(name: str, known: Mapping[str, object], mistakes: int) -> str:
+    return f"is not a known field; {advice(name, known, mistakes)}"

@@ -14,7 +14,7 @@ from npu_agent.backends import registry
 from npu_agent.backends.errors import OptionError
 from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.backends.sysfs.options import Options
-from npu_agent.config import configuration as config
+from npu_agent.config.reading import parse
 from npu_agent.core.accelerator import DeviceNode, Reading
 from npu_agent.families import family
 from npu_agent.node.making import make_backends
@@ -41,7 +41,7 @@ async def test_the_whole_family_finds_its_cards(tmp_path: Path) -> None:
         (function / attribute).write_text(content)
     tree.class_entry("accel", "accel0", {}, function=function)
     tree.other_function("0000:34:00.0", vendor="0x1da3", device="0x1020", driver="")
-    configuration = config.parse(text, "config.yaml")
+    configuration = parse(text, "config.yaml")
     assert configuration.resources[0].name == "habana.ai/gaudi"
     async with make_backends(configuration, tree.root)["sysfs"] as backend:
         card, other = await backend.scan()
@@ -61,7 +61,7 @@ async def test_the_whole_family_finds_its_cards(tmp_path: Path) -> None:
 async def test_the_option_for_old_drivers_turns_the_meaning(tmp_path: Path) -> None:
     tree = HostTree(tmp_path)
     tree.rngd(device_state="1")
-    configuration = config.parse(block("yaml", "backends:\n  sysfs:\n    healthy"), "config.yaml")
+    configuration = parse(block("yaml", "backends:\n  sysfs:\n    healthy"), "config.yaml")
     async with SysfsBackend(configuration.backends["sysfs"], host_root=tree.root) as backend:
         (card,) = await backend.scan()
         assert (await backend.probe(card)).healthy

@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from npu_agent.config.configuration import DEFAULT, parse
+from npu_agent.config.configuration import DEFAULT
+from npu_agent.config.reading import parse
 from tests.cli.running import PROGRAM, environment, npu_agent
 
 

@@ -28,3 +28,10 @@ def test_two_mounts_at_one_place_of_the_container_are_refused_with_both_names() 
     assert merge([one, one]).mounts == one.mounts
     with pytest.raises(EditsConflict, match="both /a and /b would be /etc/npu"):
         merge([one, two])
+
+
+def test_annotations_are_joined_like_variables_and_cdi_devices_come_once() -> None:
+    one, two = (ContainerEdits(annotations=(("a/b", name),), cdi_devices=("acme.com/npu=all", f"acme.com/npu={name}")) for name in "01")
+    assert merge([one, two]) == ContainerEdits(
+        annotations=(("a/b", "0,1"),), cdi_devices=("acme.com/npu=all", "acme.com/npu=0", "acme.com/npu=1")
+    )

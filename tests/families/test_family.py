@@ -1,13 +1,18 @@
 """Family descriptions: the shipped ones, and what is said of one that is wrong."""
 
+import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from npu_agent.core.errors import USAGE
 from npu_agent.families.errors import FamilyError
-from npu_agent.families.family import Family, parse, read_folder, read_shipped, shipped_names
+from npu_agent.families.family import Family
+from npu_agent.families.reading import MAX_FILES, parse, read_folder, read_shipped, shipped_names
 
 SMALL = """
 name: small
@@ -46,6 +51,9 @@ mounts:
   - host_path: /usr/lib/vendor
 environment:
   VISIBLE: "{index}"
+annotations:
+  example.com/card: "{serial}"
+cdi_devices: ["example.com/whole={index}"]
 """
 
 
@@ -101,6 +109,25 @@ def test_a_family_needs_few_fields() -> None:
         ("host_path: /usr/lib/vendor", "host_path: usr", 'mounts[0].host_path: expected an absolute path, got "usr"'),
         ('VISIBLE: "{index}"', 'VIS-IBLE: "1"', "environment.VIS-IBLE: expected the name of a variable"),
         ('VISIBLE: "{index}"', 'VISIBLE: "{each}"', "environment.VISIBLE: {each} is not a placeholder here; there are {index}, {part}"),
+        (
+            'VISIBLE: "{index}"',
+            'VISIBLE: "a\\nb"',
+            'line 28: environment.VISIBLE: expected printable characters, at most 4096, got "a\\nb"',
+        ),
+        ('VISIBLE: "{index}"', 'VISIBLE: "\\e[31m"', 'environment.VISIBLE: expected printable characters, at most 4096, got "\\u001b[31m"'),
+        ('VISIBLE: "{index}"', 'VISIBLE: "a\\0"', 'environment.VISIBLE: expected printable characters, at most 4096, got "a\\u0000"'),
+        ('card: "{serial}"', 'card: "a\\rb"', 'line 30: annotations["example.com/card"]: expected printable characters'),
+        ('card: "{serial}"', "card: '{name}'", 'annotations["example.com/card"]: {name} is not a placeholder here; there are {index}'),
+        ("example.com/card", "Example_com/card", 'annotations["Example_com/card"]: expected the name of an annotation'),
+        (
+            "example.com/whole={index}",
+            "whole",
+            "line 31: cdi_devices[0]: expected the whole name of a CDI device, such as furiosa.ai/rngd=",
+        ),
+        ("example.com/whole={index}", "a.b/c={x}", "cdi_devices[0]: {x} is not a placeholder here; there are {index}, {part}"),
+        ("example.com/whole={index}", "a.b/c=d\\n", "cdi_devices[0]: expected the whole name of a CDI device"),
+        ("divided: true", "shared: 1", "nodes[1].shared: expected true or false, got 1"),
+        ("/dev/accel/accel{index}", '"/dev/a\\e{index}"', "nodes[0].path: expected an absolute path, got"),
         ("mounts:", "mount:", "mount: is not a known field; did you mean mounts?"),
         ("labels:", "labels: [", "own.yaml: line "),
         ("labels:", "name: again\nlabels:", "name is here a second time; it was on line 2 already"),
@@ -115,6 +142,28 @@ def test_a_mistake_is_told_with_its_place(old: str, new: str, said: str) -> None
 def test_all_mistakes_are_told_at_once() -> None:
     text = mistakes_of(WHOLE.replace("required", "x").replace('"0x1020"', "5").replace("healthy:", "well:").replace("accel{index}", "a", 1))
     assert text.startswith("own.yaml has 4 mistakes:\n  line 5: pci.devices[0]")
+
+
+def test_a_mistake_in_one_section_hides_none_between_the_fields_of_another() -> None:
+    text = mistakes_of(
+        WHOLE.replace("module: device/module_id", "module: 5").replace('c1: ["1"]', 'c1: ["7"]').replace("VISIBLE", "VIS-IBLE")
+    )
+    assert [line.split(": ")[1] for line in text.splitlines()[1:]] == ["partitions.core.c1[0]", "labels.module", "environment.VIS-IBLE"]
+
+
+def test_a_family_that_would_cost_much_is_refused() -> None:
+    many = ", ".join(f'"{number}"' for number in range(300))
+    assert "nodes: expected at most 256 device nodes, got 301" in mistakes_of(WHOLE.replace('each: ["0", "1"]', f"each: [{many}]"))
+    parts = "".join(f'\n    p{number}: ["0"]' for number in range(300))
+    assert "partitions: expected at most 256 parts, got 302" in mistakes_of(WHOLE.replace('c1: ["1"]', f'c1: ["1"]{parts}'))
+
+
+def test_what_a_family_says_of_edits_is_taken() -> None:
+    family = parse(
+        WHOLE.replace("divided: true", "shared: true", 1).replace('partitions:\n  core:\n    c0: ["0"]\n    c1: ["1"]\n', ""), "own.yaml"
+    )
+    assert (family.nodes[0].shared, family.nodes[1].shared) == (False, True)
+    assert (family.annotations, family.cdi_devices) == ({"example.com/card": "{serial}"}, ["example.com/whole={index}"])
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "just text", "1"])
@@ -133,7 +182,7 @@ def test_an_own_family_is_found_by_its_name(tmp_path: Path) -> None:
 def test_two_files_for_one_family_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(SMALL)
     (tmp_path / "b.yaml").write_text(SMALL)
-    with pytest.raises(FamilyError, match=r"b\.yaml: name: .*a\.yaml is named 'small' already"):
+    with pytest.raises(FamilyError, match=r"b\.yaml: name: .*a\.yaml is named \"small\" already"):
         read_folder(str(tmp_path))
 
 
@@ -151,6 +200,71 @@ def test_what_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "dangling.yaml").symlink_to("nothing")
     with pytest.raises(FamilyError, match=r"dangling\.yaml: cannot be read"):
         read_folder(str(tmp_path))
+
+
+def test_mistakes_in_all_files_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SMALL.replace("small", "Small", 1))
+    (tmp_path / "b.yaml").write_text(WHOLE.replace("true", "5").replace("0x1020", "x"))
+    with pytest.raises(FamilyError) as caught:
+        read_folder(str(tmp_path))
+    assert [line.removeprefix(f"{tmp_path}/").partition(" expected")[0] for line in caught.value.told] == [
+        "a.yaml: line 2: name:",
+        "b.yaml: line 5: pci.devices[0]:",
+        "b.yaml: line 18: nodes[1].divided:",
+    ]
+    assert caught.value.exit_status == USAGE
+
+
+def test_a_folder_that_cannot_be_is_refused_in_one_line() -> None:
+    with pytest.raises(FamilyError) as caught:
+        read_folder("a\0b")
+    assert str(caught.value) == "a\\x00b: cannot be read: there is a NUL in its name"
+
+
+@pytest.mark.parametrize("name", [b"\x1b[31m.yaml", "\u202e.yaml".encode(), b"\xff\n.yaml"])
+def test_the_names_of_files_are_made_printable(tmp_path: Path, name: bytes) -> None:
+    path = os.fsencode(tmp_path) + b"/" + name
+    with open(path, "w") as file:  # noqa: PTH123 - a name in bytes
+        file.write("[")
+    with pytest.raises(FamilyError) as caught:
+        read_folder(str(tmp_path))
+    assert str(caught.value).isprintable()
+    assert all(said.isprintable() for said in caught.value.told)
+
+
+def test_a_folder_with_too_much_in_it_is_refused(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.yaml").write_text(SMALL.replace("small", f"s{number}") + "#" * 300_000)
+    with pytest.raises(FamilyError, match="its descriptions are larger than 1 MiB together"):
+        read_folder(str(tmp_path))
+    for number in range(MAX_FILES + 1):
+        (tmp_path / f"{number}.yaml").write_text("")
+    with pytest.raises(FamilyError, match=f"has more than {MAX_FILES} descriptions"):
+        read_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"? {'k' * (300 << 10)}\n: [{'a,' * 200_000}]",
+        "nodes:\n" + "- {}\n" * 19_000,
+        WHOLE.replace('each: ["0", "1"]', f"each: [{'x,' * 19_000}]"),
+        WHOLE.replace('"{index}"', "{" * 1_000_000),
+        SMALL + "environment:\n" + "".join(f"  'a b{number}': x\n" for number in range(19_000)),
+    ],
+    ids=["key", "nodes", "each", "braces", "environment"],
+)
+def test_a_description_that_would_cost_much_is_refused_quickly_and_within_little_memory(text: str) -> None:
+    begun = time.perf_counter()
+    said = mistakes_of(text)
+    assert time.perf_counter() - begun < 0.5
+    assert said.count("\n") <= 21
+    tracemalloc.start()
+    try:
+        mistakes_of(text)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def refused_or_right(text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from npu_agent.backends.base import Backend
 from npu_agent.config.configuration import DEFAULT, Configuration
@@ -37,9 +38,7 @@ def configured(**fields: Any) -> Configuration:
 
 def changed(configuration: Configuration, **fields: Any) -> Configuration:
     """Return `configuration` with `fields` changed."""
-    from dataclasses import replace
-
-    return replace(configuration, **fields)
+    return msgspec.structs.replace(configuration, **fields)
 
 
 @dataclass

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npu_agent.schema.document import MAX_BYTES, MAX_DEPTH, DocumentError, dump, parse, read_text
+from npu_agent.schema.document import MAX_BYTES, MAX_DEPTH, MAX_DIRECTIVES, MAX_KEY, MAX_VALUES, dump, parse, read_text
+from npu_agent.schema.errors import DocumentError
+from npu_agent.schema.mistakes import line_of
 
 
 @pytest.mark.parametrize(
@@ -44,15 +46,9 @@ def test_values_are_those_of_yaml_1_2(text: str, value: object) -> None:
 
 
 def test_each_field_has_the_line_on_which_it_begins() -> None:
-    assert parse("a:\n  - b: 1\n    c: 2\n\n  - b: 3\nd d: 4\n").lines == {
-        "a": 1,
-        "a[0]": 2,
-        "a[0].b": 2,
-        "a[0].c": 3,
-        "a[1]": 5,
-        "a[1].b": 5,
-        '["d d"]': 6,
-    }
+    lines = parse("a:\n  - b: 1\n    c: 2\n\n  - b: 3\nd d: 4\n").lines
+    paths = ["a", "a[0]", "a[0].b", "a[0].c", "a[1]", "a[1].b", '["d d"]']
+    assert [line_of(path, lines) for path in paths] == [1, 2, 2, 3, 5, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +67,13 @@ def test_each_field_has_the_line_on_which_it_begins() -> None:
         ("a: \x00", "is not YAML: unacceptable character #x0000: control characters are not allowed"),
         ("a: \ud800", "is not YAML: 'utf-8' codec can't encode character '\\ud800' in position 3: surrogates not allowed"),
         ("a" * (MAX_BYTES + 1), "is larger than 1 MiB"),
+        (f"a: 1\n? {'k' * (MAX_KEY + 1)}\n: 1", f'line 2: the key "{"k" * 58}… has more than {MAX_KEY} characters'),
+        ("[\n" + "1,\n" * MAX_VALUES + "]", f"line {MAX_VALUES + 1}: has more than {MAX_VALUES} values"),
+        ("%TAG !a! b\n" * (MAX_DIRECTIVES + 1) + "--- 1", f"has more than {MAX_DIRECTIVES} lines that begin with %"),
+        ("# \r%TAG !a! b" * (MAX_DIRECTIVES + 1) + "\r--- 1", f"has more than {MAX_DIRECTIVES} lines that begin with %"),
+        ("a: !<%1b[31mRED> 1", "line 1: the tag \\x1b[31mRED is not supported"),
+        ("a: &" + "x" * 100 + " 1", f"line 1: the anchor &{'x' * 59}… is not supported; write the value out where it is needed"),
+        ('"\\e[31m": 1\n"\\e[31m": 2', 'line 2: ["\\u001b[31m"] is here a second time; it was on line 1 already'),
     ],
 )
 def test_what_is_refused_is_told_with_its_line(text: str, message: str) -> None:

@@ -11,7 +11,9 @@ from msgspec import Meta
 from npu_agent.backends.errors import OptionError
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id
-from npu_agent.schema.fields import Check, read, shown
+from npu_agent.core.rules import Check
+from npu_agent.schema.fields import read
+from npu_agent.schema.mistakes import shown
 
 RNGD_PARTITIONS = {"2core": ["pe0-1", "pe2-3", "pe4-5", "pe6-7"], "4core": ["pe0-3", "pe4-7"]}
 
@@ -105,11 +107,10 @@ class FakeCard:
 
 
 def parse_options(options: Mapping[str, Any]) -> Options:
-    """Return the options. Raises OptionError with the path of the first wrong one, naming the others too."""
+    """Return the options. Raises OptionError with every mistake."""
     parsed, mistakes = read(options, Options)
     if parsed is None:
-        first, *others = mistakes
-        raise OptionError(first.path, "; ".join([first.message, *map(str, others)]))
+        raise OptionError.of(mistakes)
     return parsed
 
 

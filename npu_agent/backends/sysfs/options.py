@@ -8,8 +8,10 @@ from msgspec import Meta
 
 from npu_agent.backends.errors import OptionError
 from npu_agent.families.errors import FamilyError
-from npu_agent.families.family import Family, Values, read_folder, read_shipped, shipped_names
-from npu_agent.schema.fields import Mistake, below, read
+from npu_agent.families.family import Family, Values
+from npu_agent.families.reading import read_folder, read_shipped, shipped_names
+from npu_agent.schema.fields import read_what_is_right
+from npu_agent.schema.mistakes import Mistake, advice, below, listed, shown
 
 
 class Options(msgspec.Struct, kw_only=True, frozen=True):
@@ -33,30 +35,25 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
-    """Return the families by name, as the options change them. Raises OptionError."""
-    parsed, mistakes = read(options, Options)
-    if parsed is None:
-        raise _error(mistakes)
+    """Return the families by name, as the options change them. Raises OptionError with every mistake."""
+    parsed, mistakes = read_what_is_right(options, Options)
     own: dict[str, Family] = {}
     if parsed.families_folder:
         try:
             own = read_folder(parsed.families_folder)
         except FamilyError as error:
-            raise OptionError("families_folder", str(error)) from error
+            mistakes += [Mistake("families_folder", said) for said in error.told]
     shipped = shipped_names()
     known = [*own, *(name for name in shipped if name not in own)]
     wanted = known if parsed.families is None else parsed.families
-    mistakes = [
-        Mistake(f"families[{index}]", f"there is no family {name!r}; there are {', '.join(known)}")
-        for index, name in enumerate(wanted)
-        if name not in known
-    ]
+    families = {name: own[name] if name in own else read_shipped(name) for name in wanted if name in known}
+    if not any(mistake.path.startswith("families") for mistake in mistakes):  # else it is not known which families there are
+        for index, name in enumerate(wanted):
+            if name not in known:
+                mistakes.append(Mistake(f"families[{index}]", f"there is no family {shown(name)}; {advice(name, known, len(mistakes))}"))
+        mistakes += _health_mistakes(parsed.healthy, families)
     if mistakes:
-        raise _error(mistakes)
-    families = {name: own[name] if name in own else read_shipped(name) for name in wanted}
-    mistakes = list(_health_mistakes(parsed.healthy, families))
-    if mistakes:
-        raise _error(mistakes)
+        raise OptionError.of(mistakes)
     return {name: _with_health(family, parsed.healthy.get(name, {})) for name, family in families.items()}
 
 
@@ -64,12 +61,12 @@ def _health_mistakes(healthy: Mapping[str, Mapping[str, list[str]]], families: M
     for name, attributes in healthy.items():
         place = below("healthy", name)
         if name not in families:
-            yield Mistake(place, f"there is no such family in use; there are {', '.join(families)}")
+            yield Mistake(place, f"there is no such family in use; there are {listed(families)}")
             continue
         known = [rule.attribute for rule in families[name].health]
         for attribute in attributes:
             if attribute not in known:
-                there_are = f"it depends on {', '.join(known)}" if known else "it depends on nothing"
+                there_are = f"it depends on {listed(known)}" if known else "it depends on nothing"
                 yield Mistake(below(place, attribute), f"the health of {name} does not depend on it; {there_are}")
 
 
@@ -80,8 +77,3 @@ def _with_health(family: Family, healthy: Mapping[str, list[str]]) -> Family:
         msgspec.structs.replace(rule, healthy=healthy[rule.attribute]) if rule.attribute in healthy else rule for rule in family.health
     ]
     return msgspec.structs.replace(family, health=rules)
-
-
-def _error(mistakes: list[Mistake]) -> OptionError:
-    first, *others = mistakes
-    return OptionError(first.path, "; ".join([first.message, *map(str, others)]))

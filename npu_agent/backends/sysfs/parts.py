@@ -47,8 +47,15 @@ def _parts(described: _Described, index: str, pci_address: str, serial: str, uui
             for value, device_node in each
             if chosen is None or not node.divided or (node.each and value in chosen)
         )
-        environment = tuple((variable, fill(value, {**values, "part": name})) for variable, value in family.environment.items())
-        return Part(kind, name, ContainerEdits(nodes, mounts, environment))
+        own = {**values, "part": name}
+        edits = ContainerEdits(
+            nodes,
+            mounts,
+            environment=tuple((variable, fill(value, own)) for variable, value in family.environment.items()),
+            cdi_devices=tuple(fill(device, own) for device in family.cdi_devices),
+            annotations=tuple((annotation, fill(value, own)) for annotation, value in family.annotations.items()),
+        )
+        return Part(kind, name, edits)
 
     return (
         part("", "", None),
@@ -63,5 +70,5 @@ def _device_nodes(node: Node, index: str) -> list[tuple[str, DeviceNode]]:
         values = {"index": index, "each": value}
         path = fill(node.path, values)
         container_path = fill(node.container_path, values) if node.container_path else path
-        made.append((value, DeviceNode(path, container_path, node.permissions, node.required)))
+        made.append((value, DeviceNode(path, container_path, node.permissions, node.required, node.shared)))
     return made
