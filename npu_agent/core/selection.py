@@ -54,6 +54,12 @@ class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
         Mapping[str, _Texts], Meta(description="what else the backend tells of an accelerator, each with the texts that are meant")
     ] = {}
 
+    @property
+    def patterns(self) -> int:
+        """The number of its texts that hold wildcards."""
+        fields = [getattr(self, field) for field in self.__struct_fields__ if field not in ("numa_nodes", "attributes")]
+        return sum(1 for texts in (*fields, *self.attributes.values()) for text in texts if _WILDCARD.search(text))
+
     def matches(self, accelerator: Accelerator) -> bool:
         """Return whether `accelerator` is meant. A selector without a field means any; one without an attribute has no text for it."""
         return (

@@ -49,10 +49,11 @@ def wanted_backends(configuration: Configuration, host_root: Path) -> dict[str, 
 
 def with_mistakes_of_backends(error: ConfigurationError, host_root: Path) -> ConfigurationError:
     """Return `error` with the mistakes that `make_backends` would find in what is right of its configuration, too."""
-    if error.right is None or any(mistake.path == "backends" for mistake in error.mistakes):
+    wrong = [mistake.path for mistake in error.mistakes]
+    if error.right is None or "backends" in wrong:
         return error
-    backends_are_wrong = any(mistake.path.startswith("backends") for mistake in error.mistakes)
-    _, mistakes = _make(error.right, host_root, with_selections=not backends_are_wrong)
+    with_selections = "resources" not in wrong and not any(path.startswith("backends") for path in wrong)
+    _, mistakes = _make(error.right, host_root, with_selections=with_selections)
     return error.right.error([*error.mistakes, *mistakes])
 
 

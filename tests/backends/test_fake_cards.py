@@ -17,18 +17,20 @@ from tests.backends.only import edits
 @pytest.mark.parametrize(
     ("options", "path", "message"),
     [
-        ({"accelerators": -1}, "accelerators", "expected an integer from 0 to 100000 or a list, got -1"),
-        ({"accelerators": "two"}, "accelerators", 'expected an integer from 0 to 100000 or a list, got "two"'),
+        ({"accelerators": -1}, "accelerators", "expected an integer from 0 to 10000 or a list, got -1"),
+        ({"accelerators": "two"}, "accelerators", 'expected an integer from 0 to 10000 or a list, got "two"'),
         ({"accelerators": [{}, {"numa_node": "x"}]}, "accelerators[1].numa_node", 'expected an integer from 0 to 1023, got "x"'),
         ({"accelerators": [{"famly": "rngd"}]}, "accelerators[0].famly", "is not a known field; did you mean family?"),
         ({"accelerators": [{"serial": 7}]}, "accelerators[0].serial", "expected a text, got 7; put it in quotes to make it a text"),
         ({"accelerators": [{"id": "a/b"}]}, "accelerators[0].id", "expected 1 to 63 letters, digits, '.', '_' and '-', got \"a/b\""),
-        ({"accelerators": [{"id": "a"}, {"id": "a"}]}, "accelerators[1].id", "'a' is already the id of accelerators[0]"),
+        ({"accelerators": [{"id": "a"}, {"id": "a"}]}, "accelerators[1].id", '"a" is already the id of accelerators[0]'),
         (
             {"accelerators": [{"name": "n", "id": "a"}, {"name": "n"}]},
             "accelerators[1].nodes",
-            "'n' is already a device node of accelerators[0]",
+            '"n" is already a device node of accelerators[0]',
         ),
+        ({"accelerators": [{"count": 10_000}] * 2}, "accelerators", "expected at most 10000 cards with at most 100000 device nodes"),
+        ({"accelerators": [{"nodes": ["{part}"] * 500}] * 90}, "accelerators", "got 90 with 270000"),
         ({"accelerators": [{"count": 2, "uuid": "u"}]}, "accelerators[0].uuid", "belongs to one card, and count is 2"),
         ({"accelerators": [{"nodes": ["../x"]}]}, "accelerators[0].nodes", "expected a path below the folder of device nodes"),
         ({"accelerators": [{"name": "../../etc"}]}, "accelerators[0].name", 'expected a name such as npu0, got "../../etc"'),
@@ -42,6 +44,13 @@ def test_a_wrong_option_is_refused_with_its_path(options: dict[str, Any], path: 
         registry.create("fake", options, Path("/"))
     assert refused.value.path == path
     assert message in refused.value.message
+
+
+def test_every_card_that_is_not_its_own_is_told_once() -> None:
+    cards = [{"id": "a"}, {"id": "a"}, {"count": 3, "nodes": ["n"], "uuid": "u"}]
+    with pytest.raises(OptionError) as refused:
+        registry.create("fake", {"accelerators": cards}, Path("/"))
+    assert [mistake.path for mistake in refused.value.mistakes] == ["accelerators[1].id", "accelerators[2].uuid", "accelerators[2].nodes"]
 
 
 FIELDS = sorted({"accelerators", "device_folder", *Card.__struct_fields__} - {"count"})

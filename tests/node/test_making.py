@@ -1,5 +1,6 @@
 """Backends made of a configuration: every mistake in their options, in families and in what is selected, in one go."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ backends:
 
 def test_what_backends_know_is_not_believed_where_they_are_wrong() -> None:
     assert mistakes("backends: {fake: {accelerators: x}}\nresources: [{name: a/b, select: {families: other}, partition: half}]\n") == [
-        'line 1: backends.fake.accelerators: expected an integer from 0 to 100000 or a list, got "x"'
+        'line 1: backends.fake.accelerators: expected an integer from 0 to 10000 or a list, got "x"'
     ]
     assert mistakes("backends: fake\nresources: [{name: a/b, select: {families: other}}]\n") == [
         'line 1: backends: expected a mapping, got "fake"'
@@ -98,6 +99,24 @@ def test_what_backends_know_is_not_believed_where_they_are_wrong() -> None:
 def test_what_can_match_nothing_is_a_mistake(text: str, said: str) -> None:
     (told,) = mistakes(text)
     assert told.endswith(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "resources:\n" + "".join(f"- {{name: a/b{one}, select: {{families: ['{one}*', '?{one}', '[{one}]']}}}}\n" for one in range(250)),
+        f"backends: {{fake: {{accelerators: [{'{count: 10000},' * 9_000}]}}}}",
+        f"backends: {{fake: {{accelerators: [{{nodes: [{'x{part},' * 9_000}], partitions: {{a: [{'b,' * 9_000}]}}}}]}}}}".replace(
+            "x{part}", "'x{part}'"
+        ),
+        f"backends: {{sysfs: {{families: [{'x,' * 19_000}], healthy: {{x: {{}}}}}}}}",
+    ],
+    ids=["patterns", "cards", "nodes of parts", "families"],
+)
+def test_what_backends_would_make_of_a_document_at_much_cost_is_refused_quickly(text: str) -> None:
+    begun = time.perf_counter()
+    assert mistakes(text)
+    assert time.perf_counter() - begun < 0.5
 
 
 def test_own_families_and_those_of_fake_cards_are_known(tmp_path: Path) -> None:

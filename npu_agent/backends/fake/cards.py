@@ -13,9 +13,16 @@ from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id
 from npu_agent.core.rules import Check
 from npu_agent.schema.fields import read
-from npu_agent.schema.mistakes import shown
+from npu_agent.schema.mistakes import Mistake, shown
 
 RNGD_PARTITIONS = {"2core": ["pe0-1", "pe2-3", "pe4-5", "pe6-7"], "4core": ["pe0-3", "pe4-7"]}
+
+
+MAX_CARDS = 10_000
+"""Cards in all. A node has some dozens; kubelet takes 4 MiB of devices of one resource."""
+
+MAX_NODES = 100_000
+"""Device nodes of all cards, those of each part counted."""
 
 
 def _id_mistake(text: str) -> str:
@@ -46,7 +53,7 @@ _Id = Annotated[str, Check(_id_mistake)]
 class Card(msgspec.Struct, kw_only=True, frozen=True):
     """One fake card, or `count` alike ones."""
 
-    count: Annotated[int, Meta(ge=0, le=100_000, description="how many such cards there are")] = 1
+    count: Annotated[int, Meta(ge=0, le=MAX_CARDS, description="how many such cards there are")] = 1
     id: Annotated[_Id, Meta(description="its id; with `count`, the beginning of the ids (`ID-0`, `ID-1`)")] | None = None
     family: Annotated[str, Meta(description="its model line")] = "rngd"
     name: (
@@ -77,7 +84,7 @@ class Card(msgspec.Struct, kw_only=True, frozen=True):
 class Options(msgspec.Struct, kw_only=True, frozen=True):
     """The options of the fake backend."""
 
-    accelerators: Annotated[int, Meta(ge=0, le=100_000)] | list[Card] = 2
+    accelerators: Annotated[int, Meta(ge=0, le=MAX_CARDS)] | list[Card] = 2
     device_folder: Annotated[
         str,
         Check(_folder_mistake),
@@ -115,25 +122,34 @@ def parse_options(options: Mapping[str, Any]) -> Options:
 
 
 def described_cards(options: Options) -> dict[str, FakeCard]:
-    """Return the cards by id, in the order of their description. Raises OptionError for an id, name or node that is not its own."""
+    """Return the cards by id, in the order of their description. Raises OptionError for ids and nodes that are not a card's own."""
+    _bounded(options)
     described = [Card(count=options.accelerators)] if isinstance(options.accelerators, int) else options.accelerators
     cards: dict[str, FakeCard] = {}
     places: dict[str, str] = {}
     nodes: dict[str, str] = {}
+    mistakes: list[Mistake] = []
     for index, card in enumerate(described):
         place = f"accelerators[{index}]"
-        for fake in _cards(card, len(cards), place):
+        if card.count != 1:
+            said = f"belongs to one card, and count is {card.count}; describe the cards one by one"
+            mistakes += [Mistake(f"{place}.{field}", said) for field in ("pci_address", "uuid", "serial") if getattr(card, field)]
+        for fake in _cards(card, len(cards)):
             accelerator = fake.accelerator
             if accelerator.id in cards:
-                raise OptionError(
-                    f"{place}.id", f"{accelerator.id!r} is already the id of {places[accelerator.id]}; each card needs its own"
-                )
+                said = f"{shown(accelerator.id)} is already the id of {places[accelerator.id]}; each card needs its own"
+                mistakes.append(Mistake(f"{place}.id", said))
+                continue
             for node in fake.nodes_of(""):
                 if node in nodes:
-                    raise OptionError(f"{place}.nodes", f"{node!r} is already a device node of {nodes[node]}; use {{name}} in it")
+                    said = f"{shown(node)} is already a device node of {nodes[node]}; use {{name}} in it"
+                    mistakes.append(Mistake(f"{place}.nodes", said))
+                    break
                 nodes[node] = place
             cards[accelerator.id] = fake
             places[accelerator.id] = place
+    if mistakes:
+        raise OptionError.of(list(dict.fromkeys(mistakes)))  # those of `count` alike cards are one
     return cards
 
 
@@ -146,6 +162,18 @@ def kinds_of_parts(cards: Iterable[FakeCard]) -> dict[str, list[str]]:
     return kinds
 
 
+def _bounded(options: Options) -> None:
+    if isinstance(options.accelerators, int):
+        return
+    cards = nodes = 0
+    for card in options.accelerators:
+        cards += card.count
+        nodes += card.count * len(card.nodes) * max(1, sum(map(len, card.partitions.values())))
+    if cards > MAX_CARDS or nodes > MAX_NODES:
+        said = f"expected at most {MAX_CARDS} cards with at most {MAX_NODES} device nodes of all their parts"
+        raise OptionError("accelerators", f"{said}, got {cards} with {nodes}")
+
+
 def new_card(card_id: str, number: int) -> FakeCard:
     """Return a card with default properties, the `number`th of all. Raises ValueError for an id that is none."""
     if wrong := _id_mistake(card_id):
@@ -153,11 +181,7 @@ def new_card(card_id: str, number: int) -> FakeCard:
     return _card(Card(), card_id, f"npu{number}")
 
 
-def _cards(card: Card, first: int, place: str) -> Iterator[FakeCard]:
-    if card.count != 1:
-        for field in ("pci_address", "uuid", "serial"):
-            if getattr(card, field):
-                raise OptionError(f"{place}.{field}", f"belongs to one card, and count is {card.count}; describe the cards one by one")
+def _cards(card: Card, first: int) -> Iterator[FakeCard]:
     for number in range(card.count):
         card_id, name = f"fake-{first + number}", f"npu{first + number}"
         if card.id is not None:
