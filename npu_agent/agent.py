@@ -16,8 +16,7 @@ import anyio
 import npu_agent
 from npu_agent.api.npu_agent.v1 import Status
 from npu_agent.config.configuration import Configuration
-from npu_agent.control.instance import only_instance
-from npu_agent.control.service import serving
+from npu_agent.control.service import AgentSocket, serving
 from npu_agent.control.status import Process, status_of
 from npu_agent.core.errors import NpuAgentError
 from npu_agent.core.pool import Pool
@@ -28,6 +27,7 @@ from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
 from npu_agent.flow.tending import Tending
 from npu_agent.host.watching import watch_folder
+from npu_agent.instance import Instance, only_instance
 from npu_agent.node.look import look
 from npu_agent.node.making import wanted_backends
 from npu_agent.node.node import Node
@@ -95,21 +95,23 @@ async def scan(configuration: Configuration, *, host_root: Path, pod_resources: 
 
 async def _serve(options: Options, ended: anyio.Event) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(only_instance(options.runtime_dir, replace=options.replace))
-        agent = _Agent(options, ended)
-        await stack.enter_async_context(serving(agent, options.runtime_dir))
-        await agent.run()
+        instance = await stack.enter_async_context(only_instance(options.runtime_dir, options.device_plugins, replace=options.replace))
+        agent = _Agent(options, instance, ended)
+        socket = await stack.enter_async_context(serving(agent, options.runtime_dir))
+        await agent.run(socket)
 
 
 class _Agent:
-    def __init__(self, options: Options, ended: anyio.Event) -> None:
+    def __init__(self, options: Options, instance: Instance, ended: anyio.Event) -> None:
         self._options = options
+        self._instance = instance
         self._process = Process(npu_agent.__version__, time.time(), os.getpid())
         self._node = Node(
             options.configuration,
             wanted_backends(options.configuration, options.host_root),
             host_root=options.host_root,
             ask=partial(_ask, options.pod_resources),
+            store=instance,
         )
         self._pools: dict[str, Current[Pool]] = {}
         self._links: dict[str, KubeletLink] = {}
@@ -119,11 +121,12 @@ class _Agent:
         self._kubelet: object = None
         self._ended = ended
 
-    async def run(self) -> None:
+    async def run(self, socket: AgentSocket) -> None:
         ready = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_without_end, keep_journal, self._node.state)
             tasks.start_soon(_without_end, self._node.run, ready)
+            tasks.start_soon(_without_end, self._instance.look_after, socket.listen, self._node.writer.tell)
             tasks.start_soon(self._count, self._node.state)
             await ready.wait()
             found = len(self._node.state.value.inventory)
@@ -173,7 +176,13 @@ class _Agent:
                     self._pools[name].set(pool)
                 else:
                     self._pools[name] = Current(pool)
-            self._offered.set({name: name for name in pools})
+            self._offer()
+
+    def _offer(self) -> None:
+        """Have a link for each resource, unless another agent serves this kubelet."""
+        other = self._instance.take_kubelet_folder()
+        self._node.writer.tell("kubelet's folder", other)
+        self._offered.set({} if other else {name: name for name in self._node.state.value.plan.pools})
 
     async def _link(self, resource: str, _: str) -> None:
         link = KubeletLink(self._options.device_plugins, self._pools[resource], self._node.allocator)
@@ -197,6 +206,8 @@ class _Agent:
         if kubelet != self._kubelet:
             self._kubelet = kubelet
             self._node.kubelet_changed()
+        if not self._instance.kubelet_lock.is_held():
+            self._offer()
         for link in self._links.values():
             link.ring()
 

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from npu_agent.control.client import AgentClient, AgentUnreachable
+from npu_agent.control.client import AgentClient
+from npu_agent.control.errors import AgentUnreachable
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.faults import RegisterFault

@@ -12,7 +12,8 @@ def _ids(context: typer.Context, incomplete: str) -> list[str]:
     """Return the cards that a shell may complete `incomplete` to: those of the running agent, if one answers."""
     import asyncio
 
-    from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+    from npu_agent.control.client import AgentClient
+    from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
     given = context.params.get("runtime_dir")
 
@@ -93,7 +94,8 @@ def unusable(card: Id, reason: Reason = None, runtime_dir: paths.RuntimeDir = No
 def _command(runtime_dir: Path | None, name: str, *arguments: str) -> None:
     import asyncio
 
-    from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+    from npu_agent.control.client import AgentClient
+    from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
     async def send() -> str:
         async with AgentClient(paths.runtime_dir(runtime_dir)) as client:

@@ -72,7 +72,8 @@ class _Question:
     async def ask(self) -> "Listing":
         """Return what the agent knows, else what the host shows."""
         from npu_agent.cli.listing import listing_of
-        from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+        from npu_agent.control.client import AgentClient
+        from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
         try:
             async with AgentClient(self._runtime_dir) as client:
@@ -87,7 +88,8 @@ class _Question:
         import anyio
 
         from npu_agent.cli.listing import listing_of
-        from npu_agent.control.client import AgentClient, AgentRefused, AgentUnreachable
+        from npu_agent.control.client import AgentClient
+        from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
         while True:
             try:

@@ -9,18 +9,11 @@ from grpclib.const import Status as Code
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
+from npu_agent.control.errors import AgentRefused, AgentUnreachable
 from npu_agent.rpc.calls import call
 
 SOCKET_NAME = "agent.sock"
 ANSWER_TIMEOUT_S = 5.0
-
-
-class AgentUnreachable(Exception):
-    """No agent answers on its socket; the text names the socket and the reason."""
-
-
-class AgentRefused(Exception):
-    """The agent answered that it cannot do what was asked; the text is the agent's."""
 
 
 class AgentClient:

@@ -1,7 +1,8 @@
 """The agent's own API, as the agent serves it on its Unix socket."""
 
 import asyncio
-import os
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Protocol
 import anyio
 from grpclib.const import Status as Code
 from grpclib.exceptions import GRPCError
-from grpclib.server import Server
 
 from npu_agent.api.npu_agent.v1 import (
     AgentBase,
@@ -22,8 +22,11 @@ from npu_agent.api.npu_agent.v1 import (
     Status,
 )
 from npu_agent.control.client import SOCKET_NAME
+from npu_agent.control.errors import SocketUnusable
 from npu_agent.core.errors import CommandRefused
 from npu_agent.flow.current import Current
+from npu_agent.rpc.serving import KnownServer, accept_no_more
+from npu_agent.rpc.sockets import bind_private
 
 WATCH_AGAIN_S = 2.0
 """Seconds between two looks for followers that want holders: kubelet does not tell when those change."""
@@ -85,22 +88,51 @@ class AgentService(AgentBase):
         return ShutdownResponse()
 
 
+class AgentSocket:
+    """The agent's socket, which can be made again where somebody removed it."""
+
+    def __init__(self, agent: Agent, runtime_dir: Path) -> None:
+        self._path = runtime_dir / SOCKET_NAME
+        self._server = KnownServer([AgentService(agent)])
+        self._listening: list[tuple[socket.socket, asyncio.Server]] = []
+
+    async def listen(self) -> None:
+        """Make the socket's file and listen there. What was left behind by another agent is removed: the lock is ours. Raises OSError."""
+        self._path.unlink(missing_ok=True)
+        listening = bind_private(self._path)
+        try:
+            with anyio.CancelScope(shield=True):
+                server = await asyncio.get_running_loop().create_unix_server(self._server.connection, sock=listening)
+        except BaseException:
+            listening.close()
+            raise
+        self._listening.append((listening, server))
+
+    async def close(self) -> None:
+        """Take no more calls, and remove the file where that can be."""
+        await accept_no_more(listening for listening, _ in self._listening)
+        for _, server in self._listening:
+            server.close()
+        self._server.close_connections()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
 @asynccontextmanager
-async def serving(agent: Agent, runtime_dir: Path) -> AsyncIterator[None]:
+async def serving(agent: Agent, runtime_dir: Path) -> AsyncIterator[AgentSocket]:
     """Serve `agent` on the socket below `runtime_dir` while entered. Only the owner of the folder can connect.
 
-    The caller holds the lock of the folder, so a socket file that is there was left behind.
+    The caller holds the lock of the folder. Raises SocketUnusable.
     """
-    path = runtime_dir / SOCKET_NAME
-    path.unlink(missing_ok=True)
-    server = Server([AgentService(agent)])
-    before = os.umask(0o177)
+    made = AgentSocket(agent, runtime_dir)
     try:
-        await server.start(path=str(path))
-    finally:
-        os.umask(before)
+        await made.listen()
+    except OSError as error:
+        raise SocketUnusable(
+            f"the agent's socket cannot be made in {runtime_dir}: {error.strerror or error}; choose another folder with --runtime-dir"
+        ) from error
     try:
-        yield
+        yield made
     finally:
-        server.close()
-        path.unlink(missing_ok=True)
+        with anyio.CancelScope(shield=True):
+            await made.close()

@@ -19,15 +19,13 @@ from npu_agent.deviceplugin.service import DevicePluginService, Host
 from npu_agent.flow.current import Current
 from npu_agent.rpc.calls import call
 from npu_agent.rpc.serving import KnownServer, accept_no_more
+from npu_agent.rpc.sockets import MAX_SOCKET_PATH, bind_private
 
 SELF_CALL_TIMEOUT_S = 2.0
 
 CLOSE_WITHIN_S = 0.5
 
 PREFIX = "npu-agent-"
-
-MAX_SOCKET_PATH = 107
-"""Bytes that the kernel takes in the path of a Unix socket."""
 
 
 class PluginSocket:
@@ -84,9 +82,8 @@ class PluginSocket:
             raise OwnSocketBroken(f"our socket {self.path} was removed and cannot be made again: {error}") from error
 
     async def _listen(self) -> None:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening = bind_private(self.path)
         try:
-            listening.bind(str(self.path))
             # Cancelled half way, it would be nobody's to close; it takes no time.
             with anyio.CancelScope(shield=True):
                 server = await asyncio.get_running_loop().create_unix_server(self._server.connection, sock=listening)

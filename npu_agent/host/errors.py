@@ -10,3 +10,11 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 class ShortOfResources(NpuAgentError):
     """This process cannot open a file, start a thread or get memory. The text names the limit; it says nothing of any card."""
+
+
+class FolderUnusable(NpuAgentError):
+    """A folder of the agent's own, or a file in it, cannot be used; the text says which, what was found there, and what to do."""
+
+
+class AlreadyRunning(NpuAgentError):
+    """Another agent is there; the text says which and what to do."""

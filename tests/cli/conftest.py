@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from npu_agent.control.client import AgentClient, AgentUnreachable
+from npu_agent.control.client import AgentClient
+from npu_agent.control.errors import AgentUnreachable
 from tests.cli.running import PROGRAM, environment
 from tests.scenarios.eventually import eventually
 

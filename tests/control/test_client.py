@@ -7,7 +7,8 @@ from grpclib.server import Server
 
 from npu_agent.api.npu_agent.v1 import AgentBase, GetStatusRequest, Status
 from npu_agent.control import client
-from npu_agent.control.client import SOCKET_NAME, AgentClient, AgentUnreachable
+from npu_agent.control.client import SOCKET_NAME, AgentClient
+from npu_agent.control.errors import AgentUnreachable
 from tests.silent import silent
 
 

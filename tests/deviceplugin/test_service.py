@@ -18,10 +18,11 @@ from npu_agent.api.v1beta1 import (
 from npu_agent.core.errors import AllocationError
 from npu_agent.core.health import Health
 from npu_agent.core.pool import Device
-from npu_agent.deviceplugin import service, socket
+from npu_agent.deviceplugin import service
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import device_list
 from npu_agent.deviceplugin.socket import remove_stale_sockets
+from npu_agent.rpc.sockets import MAX_SOCKET_PATH
 from tests.deviceplugin.served import POOL, Plugin, serving
 
 
@@ -160,7 +161,7 @@ async def test_each_socket_has_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_a_path_that_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OwnSocketBroken, match=f"longer than {socket.MAX_SOCKET_PATH} bytes; use a shorter --kubelet-dir"):
+    with pytest.raises(OwnSocketBroken, match=f"longer than {MAX_SOCKET_PATH} bytes; use a shorter --kubelet-dir"):
         await Plugin(tmp_path / ("x" * 100)).socket.start()
 
 

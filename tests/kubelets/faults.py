@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from npu_agent.control.client import AgentClient, AgentUnreachable
+from npu_agent.control.client import AgentClient
+from npu_agent.control.errors import AgentUnreachable
 from tests.kubelets.node import KubeletNode
 from tests.scenarios.agent import START_S, Agent
 from tests.scenarios.eventually import eventually
