@@ -131,6 +131,25 @@ def test_of_many_mistakes_the_first_20_are_told_and_how_many_more() -> None:
         ("exclude: {ids: []}", "agent.yaml: line 1: exclude.ids: expected a text or a list of texts, none of them empty"),
         ("exclude: {ids: ['']}", "agent.yaml: line 1: exclude.ids: expected a text or a list of texts, none of them empty"),
         ("exclude: {attributes: {a: 3}}", "agent.yaml: line 1: exclude.attributes.a: expected a text or a list, got 3; put it in quotes"),
+        (f"exclude: {{ids: [{'a,' * 257}]}}", "agent.yaml: line 1: exclude.ids: expected at most 256 texts of at most 1024 characters"),
+        (f"exclude: {{ids: {'a' * 1025}}}", "agent.yaml: line 1: exclude.ids: expected at most 256 texts of at most 1024 characters"),
+        ("exclude: {numa_nodes: []}", "agent.yaml: line 1: exclude.numa_nodes: expected a number or a list of numbers, got an empty list"),
+        (
+            "resources:\n" + "".join(f"- name: a/b{number}\n" for number in range(257)),
+            "agent.yaml: line 1: resources: expected at most 256 resources, got 257",
+        ),
+        (
+            f"resources: [{{name: a/b, select: {{ids: [{'a*,' * 200}], uuids: [{'b?,' * 57}]}}}}]",
+            "agent.yaml: line 1: resources: expected at most 256 texts with wildcards in all resources, got 257",
+        ),
+        (
+            "backends:\n" + "".join(f"  b{number}:\n" for number in range(17)),
+            "agent.yaml: line 1: backends: expected at most 16 backends, got 17",
+        ),
+        (
+            f"resources: [{{name: {'a' * 400}}}]",
+            f'agent.yaml: line 1: resources[0].name: expected DOMAIN/NAME, such as furiosa.ai/npu, got "{"a" * 299}…";',
+        ),
         ("recover_after: 1.5", "agent.yaml: line 1: recover_after: expected an integer from 1 to 1000, got 1.5"),
         ("probe_interval_s: 1e999", "agent.yaml: line 1: probe_interval_s: expected a number from 0.05 to 3600, got Infinity"),
         ("fail_on_no_device: yes", 'agent.yaml: line 1: fail_on_no_device: expected true or false, got "yes"'),

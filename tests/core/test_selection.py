@@ -74,6 +74,11 @@ def test_a_selector_means_the_accelerators_for_which_each_of_its_fields_holds(fi
     assert meant(**fields) == ids
 
 
+def test_texts_with_wildcards_are_counted() -> None:
+    assert Selector(ids=("a", "b*"), locations=("numa?",), numa_nodes=(1,), attributes={"x*": ("a", "[b]")}).patterns == 3
+    assert ANYTHING.patterns == 0
+
+
 @pytest.mark.parametrize(
     ("selector", "told"),
     [
