@@ -22,6 +22,7 @@ from npu_agent.core.errors import NpuAgentError
 from npu_agent.core.pool import Pool
 from npu_agent.core.state import Holders
 from npu_agent.deviceplugin.errors import FolderUnlinked
+from npu_agent.deviceplugin.folder import identity
 from npu_agent.deviceplugin.link import KubeletLink
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
@@ -31,8 +32,9 @@ from npu_agent.instance import Instance, only_instance
 from npu_agent.node.look import look
 from npu_agent.node.making import wanted_backends
 from npu_agent.node.node import Node
+from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.observe.journal import keep_journal
-from npu_agent.observe.podresources import HoldersUnknown, list_holders
+from npu_agent.observe.podresources import PodResources
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ async def scan(configuration: Configuration, *, host_root: Path, pod_resources: 
     Raises config's ConfigurationError.
     """
     backends = wanted_backends(configuration, host_root)
-    state, absent = await look(configuration, backends, host_root=host_root, ask=partial(_ask, pod_resources))
+    state, absent = await look(configuration, backends, host_root=host_root, ask=partial(_ask, PodResources(pod_resources)))
     return status_of(state, Process(npu_agent.__version__), absent_nodes=absent, with_details=with_details)
 
 
@@ -106,11 +108,12 @@ class _Agent:
         self._options = options
         self._instance = instance
         self._process = Process(npu_agent.__version__, time.time(), os.getpid())
+        self._pod_resources = PodResources(options.pod_resources)
         self._node = Node(
             options.configuration,
             wanted_backends(options.configuration, options.host_root),
             host_root=options.host_root,
-            ask=partial(_ask, options.pod_resources),
+            ask=partial(_ask, self._pod_resources),
             store=instance,
         )
         self._pools: dict[str, Current[Pool]] = {}
@@ -185,7 +188,13 @@ class _Agent:
         self._offered.set({} if other else {name: name for name in self._node.state.value.plan.pools})
 
     async def _link(self, resource: str, _: str) -> None:
-        link = KubeletLink(self._options.device_plugins, self._pools[resource], self._node.allocator)
+        link = KubeletLink(
+            self._options.device_plugins,
+            self._pools[resource],
+            self._node.allocator,
+            tell=partial(self._node.writer.tell, f"resource {resource}"),
+            ask=self._allocatable,
+        )
         self._links[resource] = link
         try:
             async with anyio.create_task_group() as tasks:
@@ -195,6 +204,12 @@ class _Agent:
             del self._links[resource]
             self._changes.set(self._changes.value + 1)
 
+    async def _allocatable(self) -> Mapping[str, frozenset[str]] | None:
+        try:
+            return await self._pod_resources.allocatable()
+        except HoldersUnknown:
+            return None
+
     def _link_ended(self, resource: str, error: Exception | None) -> None:
         cause = _alone(error) if isinstance(error, ExceptionGroup) else error
         if isinstance(cause, FolderUnlinked):
@@ -202,7 +217,7 @@ class _Agent:
         log.error("the link of %s failed and is made again", resource, exc_info=error)
 
     def _ring(self) -> None:
-        kubelet = _identity(self._options.device_plugins / "kubelet.sock")
+        kubelet = identity(self._options.device_plugins / "kubelet.sock")
         if kubelet != self._kubelet:
             self._kubelet = kubelet
             self._node.kubelet_changed()
@@ -216,9 +231,9 @@ class _Agent:
             self._changes.set(self._changes.value + 1)
 
 
-async def _ask(pod_resources: Path) -> tuple[Holders | None, str]:
+async def _ask(pod_resources: PodResources) -> tuple[Holders | None, str]:
     try:
-        return await list_holders(pod_resources), ""
+        return await pod_resources.holders(), ""
     except HoldersUnknown as error:
         return None, str(error)
 
@@ -236,14 +251,6 @@ async def _end_by_signal(signals: Any, scope: anyio.CancelScope, ended: anyio.Ev
 async def _without_end(task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     await task(*arguments)
     raise TaskEnded(f"{getattr(task, '__qualname__', task)} ended by itself")
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -72,11 +72,11 @@ def _problems(before: NodeState, after: NodeState) -> Iterator[Change]:
         old, new = before.problems.get(source), after.problems.get(source)
         fields = {"source": source}
         if new is not None and old is None:
-            yield Change(Event.PROBLEM_BEGAN, Level.ERROR, f"{source}: {new.text}", fields)
+            yield Change(Event.PROBLEM_BEGAN, Level.ERROR, f"{source}: {new.text}", {**fields, "problem": new.text})
         elif new is not None and old is not None and new.text != old.text:
-            yield Change(Event.PROBLEM_CHANGED, Level.ERROR, f"{source}: {new.text}", fields)
+            yield Change(Event.PROBLEM_CHANGED, Level.ERROR, f"{source}: {new.text}", {**fields, "problem": new.text})
         elif new is None and old is not None:
-            yield Change(Event.PROBLEM_ENDED, Level.INFO, f"{source}: it is well again; it was: {old.text}", fields)
+            yield Change(Event.PROBLEM_ENDED, Level.INFO, f"{source}: the problem is over", {**fields, "problem": old.text})
 
 
 def _resources(before: NodeState, after: NodeState) -> Iterator[Change]:

@@ -116,19 +116,19 @@ def _matched(
     found: Sequence[Accelerator], ids: dict[int, str], known: Sequence[Hardware], same: Callable[[Accelerator, Hardware], bool]
 ) -> list[Hardware]:
     """Give each card that is where a known one was, and says nothing else of itself, that one's id; return who was not found."""
-    absent: list[Hardware] = []
     at_place: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, card in enumerate(found):
         at_place[_place(card)].append(index)
     used = set(ids.values())
-    for hardware in known:
-        place = next((one for one in at_place.get(_place(hardware), ()) if one not in ids and same(found[one], hardware)), None)
-        if place is None or hardware.id in used:
-            absent.append(hardware)
-        else:
-            ids[place] = hardware.id
-            used.add(hardware.id)
-    return absent
+    # Several cards in one place are first told apart by what their backend calls them.
+    for is_called_so in (True, False):
+        for hardware in known:
+            candidates = [one for one in at_place.get(_place(hardware), ()) if one not in ids and same(found[one], hardware)]
+            place = next((one for one in candidates if not is_called_so or found[one].id == hardware.proposed), None)
+            if place is not None and hardware.id not in used:
+                ids[place] = hardware.id
+                used.add(hardware.id)
+    return [hardware for hardware in known if hardware.id not in used]
 
 
 def _place(one: Accelerator | Hardware) -> tuple[str, ...]:

@@ -11,6 +11,10 @@ class KubeletUnreachable(DevicePluginError):
     """Nobody listens on kubelet's socket: kubelet is down, or between creating the socket and serving it."""
 
 
+class KubeletDenied(DevicePluginError):
+    """kubelet's folder or its socket may not be used; the text says what was denied, to whom, and what to do."""
+
+
 class RegistrationRefused(DevicePluginError):
     """kubelet answered Register with an error, or did not answer in time. The text is kubelet's, or says so."""
 

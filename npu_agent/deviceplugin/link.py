@@ -1,8 +1,8 @@
 """The link of one resource to kubelet: sees what is, does the next step, waits for a change."""
 
 import logging
-import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,36 @@ from typing import Any
 import anyio
 
 from npu_agent.core.pool import Pool
-from npu_agent.core.registration import Registration
+from npu_agent.core.registration import Registration, RegistrationState
 from npu_agent.deviceplugin import reconcile
-from npu_agent.deviceplugin.errors import FolderUnlinked, KubeletUnreachable, OwnSocketBroken, RegistrationRefused
+from npu_agent.deviceplugin.comparison import Ask, Comparison, Told, Verdict
+from npu_agent.deviceplugin.errors import FolderUnlinked, KubeletDenied, KubeletUnreachable, OwnSocketBroken, RegistrationRefused
+from npu_agent.deviceplugin.folder import identity, look_at_folder
 from npu_agent.deviceplugin.lists import DeviceList, ListTooLarge, device_list
-from npu_agent.deviceplugin.reconcile import Decision, Facts, Folder, Step
-from npu_agent.deviceplugin.registration import KubeletConnection
+from npu_agent.deviceplugin.reconcile import Decision, Facts, Step
+from npu_agent.deviceplugin.registration import KubeletConnection, chance
 from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import PluginSocket
+from npu_agent.deviceplugin.telling import Telling
 from npu_agent.flow.current import Current
 
 STOP_WITHIN_S = 0.3
 """Seconds that kubelet gets to close its connection when the agent ends."""
 
-log = logging.getLogger(__name__)
-
 
 class KubeletLink:
     """Keeps one resource registered for as long as `run` runs."""
 
-    def __init__(self, folder: Path, pool: Current[Pool], host: Host) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pool: Current[Pool],
+        host: Host,
+        *,
+        tell: Callable[[str], None] = lambda text: None,
+        ask: Ask | None = None,
+    ) -> None:
+        """`tell` takes what is wrong with the resource, an empty text once nothing is; `ask` what kubelet has, for `comparison`."""
         self.resource = pool.value.resource
         self.registration = Current(Registration(since=time.time()))
         self._folder = folder
@@ -50,11 +60,17 @@ class KubeletLink:
         self._drops = 0
         """Streams in a row that were short-lived."""
         self._retry_at = 0.0
-        self._told = ""
+        self._lost = False
+        self._listed_at = 0.0
+        self._waits_for = ""
+        self._say = Telling(self.resource, tell)
+        self._comparison = Comparison(self.resource, folder, ask, self._told, self._compared) if ask else None
 
     def ring(self) -> None:
         """Have the link look again: something in kubelet's folder may have changed."""
         self._rung.set()
+        if self._comparison is not None:
+            self._comparison.ring()
 
     async def run(self) -> None:
         """Register, and again whenever kubelet needs it, until cancelled. Raises FolderUnlinked.
@@ -64,11 +80,14 @@ class KubeletLink:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._encode_lists)
+                if self._comparison is not None:
+                    tasks.start_soon(self._comparison.run)
                 await self._reconcile()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._let_go(within_s=STOP_WITHIN_S)
-            self._report(state="stopped", reason="the agent ends")
+            self._report(state=RegistrationState.STOPPED, reason="the agent ends")
+            self._say.end()
 
     async def _encode_lists(self) -> None:
         async for pool in self._pool.follow():
@@ -76,16 +95,16 @@ class KubeletLink:
                 # The first value is set by the step that registers, and None ends streams that are old.
                 if self._lists.value is not None:
                     self._lists.set(device_list(pool))
-                self._report(problem="")
+                    self._listed_at = time.monotonic()
+                self._say.problem("list", "")
             except ListTooLarge as error:
-                log.error("%s", error)
-                self._report(problem=str(error))
+                self._say.problem("list", str(error))
 
     async def _reconcile(self) -> None:
         while True:
             self._rung = anyio.Event()
             decision = reconcile.decide(self._look())
-            self._tell(decision)
+            self._show(decision)
             if decision.step is Step.EXIT:
                 raise FolderUnlinked(
                     f"{self._folder} was deleted and what is mounted here is the deleted folder, so a new kubelet cannot be seen;"
@@ -100,10 +119,13 @@ class KubeletLink:
                     await self._rung.wait()
 
     def _look(self) -> Facts:
+        folder, trouble = look_at_folder(self._folder)
         return Facts(
             now=time.monotonic(),
-            folder=_folder(self._folder),
-            kubelet=_identity(self._folder / "kubelet.sock"),
+            folder=folder,
+            trouble=trouble,
+            lost=self._lost,
+            kubelet=identity(self._folder / "kubelet.sock"),
             attempted=self._attempted,
             attempted_at=self._attempted_at,
             accepted=self._accepted,
@@ -116,42 +138,52 @@ class KubeletLink:
             own_socket_there=self._socket is None or self._socket.is_there(),
         )
 
-    def _tell(self, decision: Decision) -> None:
+    def _show(self, decision: Decision) -> None:
+        self._say.problem("folder", decision.reason if decision.is_problem else "")
         if decision.registered:
             if decision.reason and decision.reason != self.registration.value.reason:
-                log.warning("%s: %s", self.resource, decision.reason)
-            self._report(state="registered", reason=decision.reason)
+                self._say.fact(logging.WARNING, "resource_registered", decision.reason)
+            self._report(state=RegistrationState.REGISTERED, reason=decision.reason)
         elif decision.step is Step.WAIT and decision.reason:
-            if decision.wait_s is None and decision.reason != self.registration.value.reason:
-                log.info("%s: waiting: %s", self.resource, decision.reason)
-            self._report(state="waiting", reason=decision.reason)
+            if decision.wait_s is None and decision.reason != self.registration.value.reason and not decision.is_problem:
+                self._say.fact(logging.INFO, "resource_waiting", f"waiting: {decision.reason}")
+            self._report(state=RegistrationState.WAITING, reason=decision.reason)
 
     async def _register(self, decision: Decision) -> None:
         """Register anew on a new socket. What went before is ended first, and kubelet gets the time to notice."""
         kubelet = self._folder / "kubelet.sock"
-        identity = _identity(kubelet)
-        if identity != self._attempted:
+        now = identity(kubelet)
+        if now != self._attempted:
             self._failures = 0
         await self._let_go(within_s=reconcile.NOTICE_S)
-        self._attempted, self._attempted_at, self._accepted = identity, time.monotonic(), False
+        self._attempted, self._attempted_at, self._accepted, self._lost = now, time.monotonic(), False, False
         try:
             async with KubeletConnection(kubelet) as connection:
                 self._lists = Current(self._first_list())
                 self._socket = PluginSocket(self._folder, self._pool, self._lists, self._host, self._changed)
+                if self._comparison is not None:
+                    self._comparison.made(self._socket.path.name)
                 await self._socket.start()
-                self._attempted_at = time.monotonic()
+                self._attempted_at = self._listed_at = time.monotonic()
                 endpoint = self._socket.path.name
-                self._report(state="registering", reason=decision.reason, endpoint=endpoint)
+                self._report(state=RegistrationState.REGISTERING, reason=decision.reason, endpoint=endpoint)
                 await self._call_register(connection, endpoint)
         except KubeletUnreachable as error:
             # Nobody's failure: a kubelet that is down leaves its socket behind.
-            self._failed(str(error), logging.INFO, first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
-        except (RegistrationRefused, OwnSocketBroken) as error:
-            self._failed(str(error), logging.ERROR, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S)
+            self._failed(str(error), first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
+        except (RegistrationRefused, OwnSocketBroken, KubeletDenied) as error:
+            self._failed(str(error), first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S, is_problem=True)
         else:
             self._accepted = True
+            self._say.problem("register", "")
             self._report(registrations=self.registration.value.registrations + 1)
-            log.info("%s: registered with kubelet as %s (%d devices)", self.resource, endpoint, len(self._pool.value.devices))
+            self._say.fact(
+                logging.INFO,
+                "resource_registered",
+                f"registered with kubelet as {endpoint} ({len(self._pool.value.devices)} devices)",
+                endpoint=endpoint,
+                devices=len(self._pool.value.devices),
+            )
 
     async def _call_register(self, connection: KubeletConnection, endpoint: str) -> None:
         """Register, and see to what can happen while kubelet takes its time. Raises KubeletUnreachable and RegistrationRefused."""
@@ -163,7 +195,7 @@ class KubeletLink:
                 try:
                     await connection.register(self.resource, endpoint, pre_start=self._pool.value.pre_start)
                     refusal = None
-                except (KubeletUnreachable, RegistrationRefused) as error:
+                except (KubeletUnreachable, KubeletDenied, RegistrationRefused) as error:
                     refusal = error  # raised in here it would come out as one of a group
                 tasks.cancel_scope.cancel()
 
@@ -178,37 +210,41 @@ class KubeletLink:
 
         Meanwhile our socket is made again if it is removed before kubelet has dialled it: kubelet would try for ten seconds.
         """
-        while _identity(self._folder / "kubelet.sock") in (self._attempted, None):
+        while identity(self._folder / "kubelet.sock") in (self._attempted, None):
             self._rung = anyio.Event()
             if self._socket is not None and not self._socket.is_there():
                 await self._restore()
             await self._rung.wait()
 
-    def _failed(self, reason: str, level: int, *, first_s: float, max_s: float) -> None:
+    def _failed(self, reason: str, *, first_s: float, max_s: float, is_problem: bool = False) -> None:
         # The name of our socket is another one each time, and is not what changed.
         reason = reason.replace(self.registration.value.endpoint, "our socket") if self.registration.value.endpoint else reason
         self._failures += 1
-        self._retry_at = time.monotonic() + reconcile.backoff(self._failures, first_s=first_s, max_s=max_s, random=_spread())
-        if reason != self._told:
-            log.log(level, "%s: not registered with kubelet: %s", self.resource, reason)
-            self._told = reason
-        self._report(state="waiting", reason=reason)
+        self._retry_at = time.monotonic() + reconcile.backoff(self._failures, first_s=first_s, max_s=max_s, random=chance())
+        if is_problem:
+            self._say.problem("register", f"not registered with kubelet: {reason}")
+        elif reason != self._waits_for:
+            self._say.fact(logging.INFO, "resource_waiting", f"not registered with kubelet: {reason}")
+        self._waits_for = reason
+        self._report(state=RegistrationState.WAITING, reason=reason)
 
     def _first_list(self) -> DeviceList:
         try:
             return device_list(self._pool.value)
         except ListTooLarge as error:
-            self._report(problem=str(error))
+            self._say.problem("list", str(error))
             return DeviceList(b"")
 
     async def _restore(self) -> None:
         assert self._socket is not None
-        log.warning("%s: our socket %s was removed and is made again", self.resource, self._socket.path)
         try:
             await self._socket.restore()
         except OwnSocketBroken as error:
-            log.error("%s: %s", self.resource, error)
+            self._say.problem("socket", str(error))
             await anyio.sleep(reconcile.FIRST_RETRY_S)
+        else:
+            self._say.problem("socket", "")
+            self._say.fact(logging.WARNING, "resource_socket_restored", f"our socket {self._socket.path} was removed and is made again")
 
     async def _let_go(self, *, within_s: float) -> None:
         """End the streams with trailers and let kubelet close their connections: an old stream must not end after a new registration."""
@@ -225,19 +261,39 @@ class KubeletLink:
         if streams > self._streams:
             self._stream_up_at = now
             self._failures = 0
-            self._told = ""
+            self._waits_for = ""
+            self._say.problem("register", "")
         elif self._streams and not streams:
             self._stream_ended_at = now
             self._drops = self._drops + 1 if now - self._stream_up_at < reconcile.SHORT_LIVED_S else 0
             if self._drops:
                 self._retry_at = now + reconcile.backoff(
-                    self._drops, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_DROPPED_RETRY_S, random=_spread()
+                    self._drops, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_DROPPED_RETRY_S, random=chance()
                 )
-            log.warning("%s: kubelet ended its stream", self.resource)
+            self._say.fact(logging.WARNING, "resource_stream_ended", "kubelet ended its stream")
         if self._socket and not self._socket.connections:
             self._connections_ended_at = now
         self._streams = streams
         self._rung.set()
+
+    def _told(self) -> Told | None:
+        """Return what kubelet has from us while it holds our stream."""
+        if self._socket is None or not self._streams or not self._accepted:
+            return None
+        devices = self._pool.value.devices
+        healthy = frozenset(device.id for device in devices if device.health.healthy)
+        since = max(self._listed_at, self._stream_up_at)
+        return Told(healthy, frozenset(device.id for device in devices), self._socket.path.name, since)
+
+    def _compared(self, verdict: Verdict, stranger: str) -> None:
+        text = f"somebody else serves {self.resource} to kubelet: {stranger}; stop it, or give one of the two another resource name"
+        self._say.problem("stranger", text if verdict is Verdict.STRANGER else "")
+        if verdict is Verdict.LOST:
+            self._say.fact(
+                logging.WARNING, "resource_lost", "kubelet does not have our devices any more; another registration took ours down"
+            )
+            self._lost = True
+            self._rung.set()
 
     def _report(self, **changes: Any) -> None:
         """Publish how we stand. `since` is the time of the last change of the state."""
@@ -245,23 +301,3 @@ class KubeletLink:
         if changes.get("state", old.state) != old.state:
             changes["since"] = time.time()
         self.registration.set(replace(old, **changes))
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_ctime_ns
-
-
-def _folder(path: Path) -> Folder:
-    try:
-        status = path.stat()
-    except OSError:
-        return Folder.MISSING
-    return Folder.PRESENT if status.st_nlink else Folder.UNLINKED
-
-
-def _spread() -> float:
-    return random.random()  # noqa: S311 - nothing secret hangs on it

@@ -28,6 +28,8 @@ class Folder(Enum):
 
     PRESENT = "present"
     MISSING = "missing"
+    UNUSABLE = "unusable"
+    """It cannot be looked at, or is no folder; `Facts.trouble` says why."""
     UNLINKED = "unlinked"
     """It is deleted, and only our mount keeps it: nothing will ever be seen in it again."""
 
@@ -38,7 +40,9 @@ class Facts:
 
     `kubelet` identifies the socket file of kubelet that is there now (device, inode, time of change), None if there is none.
     `attempted` is the one at which we last tried to register, None before the first try. `accepted` says that this try succeeded.
-    Streams and connections are those of the socket that we then registered.
+    Streams and connections are those of the socket that we then registered. `trouble` says why the folder or kubelet's socket cannot
+    be looked at. `lost` says that kubelet does not have our devices although our stream is up: somebody else's registration took ours
+    down.
     """
 
     now: float
@@ -54,6 +58,8 @@ class Facts:
     connections: int = 0
     connections_ended_at: float = 0.0
     own_socket_there: bool = True
+    trouble: str = ""
+    lost: bool = False
 
 
 class Step(Enum):
@@ -70,13 +76,14 @@ class Step(Enum):
 class Decision:
     """A step, why, and for WAIT how long at the most, in seconds (None: until something changes).
 
-    `registered` says whether kubelet has us: it holds a stream of ours.
+    `registered` says whether kubelet has us: it holds a stream of ours. `is_problem` says whether somebody has to do something.
     """
 
     step: Step
     reason: str = ""
     wait_s: float | None = None
     registered: bool = False
+    is_problem: bool = False
 
 
 def decide(facts: Facts) -> Decision:
@@ -85,6 +92,8 @@ def decide(facts: Facts) -> Decision:
         return _decide_with_stream(facts)
     if facts.folder is Folder.UNLINKED:
         return Decision(Step.EXIT, "the folder was deleted below our mount")
+    if facts.trouble:
+        return Decision(Step.WAIT, facts.trouble, is_problem=True)
     if facts.kubelet is None:
         missing = facts.folder is Folder.MISSING
         return Decision(Step.WAIT, f"kubelet's {'folder' if missing else 'socket'} is not there: kubelet has not started")
@@ -106,10 +115,14 @@ def _decide_with_stream(facts: Facts) -> Decision:
     """Decide while kubelet holds a stream of ours, which is what counts: it serves us whatever became of the files."""
     if facts.folder is Folder.UNLINKED:
         return Decision(Step.WAIT, "the folder was deleted below our mount; the agent ends when this kubelet does", registered=True)
+    if facts.trouble:
+        return Decision(Step.WAIT, f"{facts.trouble}; this kubelet serves us until it ends", registered=True)
     if facts.kubelet is None:
         return Decision(Step.WAIT, "kubelet's socket is not there; this kubelet serves us until it ends", registered=True)
     if facts.kubelet != facts.attempted:
         return Decision(Step.REGISTER, "kubelet is new")
+    if facts.lost:
+        return Decision(Step.REGISTER, "another registration took ours down, and kubelet does not have our devices")
     return Decision(Step.WAIT if facts.own_socket_there else Step.RESTORE_SOCKET, registered=True)
 
 

@@ -1,5 +1,7 @@
 """Register: telling kubelet of our socket."""
 
+import os
+import random
 import time
 from pathlib import Path
 
@@ -8,13 +10,17 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginOptions, RegisterRequest, RegistrationStub
-from npu_agent.deviceplugin.errors import KubeletUnreachable, RegistrationRefused
+from npu_agent.core.text import printable
+from npu_agent.deviceplugin.errors import DevicePluginError, KubeletDenied, KubeletUnreachable, RegistrationRefused
 from npu_agent.rpc.calls import call
 
 API_VERSION = "v1beta1"
 
 REGISTER_TIMEOUT_S = 16.0
 """kubelet dials us for up to 10 s while Register is open, and 1.35 and later end their dial with our deadline: it must be longer."""
+
+MOST_OF_A_REFUSAL = 1000
+"""Characters of kubelet's text that are repeated."""
 
 _TOLD_LESS_S = 1.0
 """By how much less kubelet may be told: grpclib sends whole seconds, rounded down."""
@@ -51,6 +57,7 @@ class KubeletConnection:
         cancelled short of the agent's end: newer kubelets would cancel their dial and forget the registration before it.
 
         Raises:
+            KubeletDenied: we may not connect.
             KubeletUnreachable: the connection ended before an answer.
             RegistrationRefused: kubelet's answer is an error, or does not come in time.
         """
@@ -72,10 +79,17 @@ class KubeletConnection:
         except OSError as error:
             raise self._unreachable(error) from error
         except GRPCError as error:
-            raise RegistrationRefused(f"{error.status.name}: {error.message}") from error
+            raise RegistrationRefused(f"{error.status.name}: {printable(error.message or '', MOST_OF_A_REFUSAL)}") from error
         except ProtocolError as error:
             raise RegistrationRefused(f"what listens on {self._path} does not speak gRPC: {error}") from error
 
-    def _unreachable(self, error: OSError) -> KubeletUnreachable:
+    def _unreachable(self, error: OSError) -> DevicePluginError:
+        if isinstance(error, PermissionError):
+            return KubeletDenied(f"{self._path} may not be connected to by user {os.geteuid()}: {error.strerror}; run the agent as root")
         text = error.strerror or str(error) or type(error).__name__
         return KubeletUnreachable(f"nobody answers on {self._path} ({text}): kubelet is stopped or starting")
+
+
+def chance() -> float:
+    """Return a number from 0 to 1 by chance, by which nodes that lost their kubelets together come back apart."""
+    return random.random()  # noqa: S311 - nothing secret hangs on it

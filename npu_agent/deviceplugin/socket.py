@@ -1,6 +1,7 @@
 """One socket of ours below kubelet's folder: a server for one registration, with its connections and streams counted."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -105,7 +106,8 @@ class PluginSocket:
                     await self._server.change()
         finally:
             if self.is_there():
-                self.path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder that is read-only keeps it; the next agent removes it
+                    self.path.unlink(missing_ok=True)
             with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
                 await self._close()
 
@@ -124,12 +126,19 @@ class PluginSocket:
 
 def remove_stale_sockets(folder: Path) -> None:
     """Remove the socket files that an agent left behind which was killed. One that somebody listens on is left alone."""
-    for path in folder.glob(f"{PREFIX}*.sock"):
+    try:
+        left = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name.endswith(".sock")]
+    except OSError:  # the link tells of a folder that cannot be used
+        return
+    for path in left:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            # A listener that accepts nobody would keep a connect that waits.
+            probe.setblocking(False)
             try:
                 probe.connect(str(path))
             except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             except OSError:
                 continue
 

@@ -94,7 +94,7 @@ def test_a_problem_is_told_when_it_begins_changes_and_ends() -> None:
     worse = state(problems={"backend sysfs": Problem("backend sysfs", "/sys is gone", 1.0)})
     assert events(well, bad) == [(Event.PROBLEM_BEGAN, Level.ERROR, "backend sysfs: /sys hangs")]
     assert one(bad, worse).event is Event.PROBLEM_CHANGED
-    assert events(bad, well) == [(Event.PROBLEM_ENDED, Level.INFO, "backend sysfs: it is well again; it was: /sys hangs")]
+    assert events(bad, well) == [(Event.PROBLEM_ENDED, Level.INFO, "backend sysfs: the problem is over")]
 
 
 def with_devices(*devices: Device) -> NodeState:

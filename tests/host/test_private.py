@@ -72,9 +72,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(
-        FolderUnusable, match=r"run cannot be used: (File exists|Not a directory); choose another folder"
-    ):
+    with pytest.raises(FolderUnusable, match=r"run cannot be used: (File exists|Not a directory); choose another folder"):
         PrivateFolder.open(tmp_path / "run")
 
 

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from npu_agent.core.state import Holders
 from npu_agent.node import holding
-from npu_agent.observe.podresources import HoldersUnknown, list_holders
+from npu_agent.observe.errors import HoldersUnknown
+from npu_agent.observe.podresources import PodResources
 from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.pods import Container, Pod
@@ -63,7 +64,7 @@ class World:
         if self.deaf:
             return None, "kubelet cannot be asked"
         try:
-            return await list_holders(self.kubelet.kubelet_dir / "pod-resources/kubelet.sock"), ""
+            return await PodResources(self.kubelet.kubelet_dir / "pod-resources/kubelet.sock").holders(), ""
         except HoldersUnknown as error:
             return None, str(error)
 

@@ -20,7 +20,8 @@ from npu_agent.api.v1 import (
 )
 from npu_agent.core.registration import Holder
 from npu_agent.observe import podresources
-from npu_agent.observe.podresources import HoldersUnknown, list_holders
+from npu_agent.observe.errors import HoldersUnknown
+from npu_agent.observe.podresources import PodResources as Asker
 
 
 def on_node(node: int, *ids: str) -> ContainerDevices:
@@ -54,7 +55,7 @@ async def served(kubelet: PodResourcesListerBase, path: Path) -> AsyncIterator[N
 
 async def test_a_device_that_kubelet_names_once_for_each_numa_node_has_one_holder(tmp_path: Path) -> None:
     async with served(Kubelet(), tmp_path / "kubelet.sock"):
-        holders = await list_holders(tmp_path / "kubelet.sock")
+        holders = await Asker(tmp_path / "kubelet.sock").holders()
     trainer = Holder("research", "trainer", "main")
     assert holders == {("furiosa.ai/npu", "a"): (trainer,), ("furiosa.ai/npu", "b"): (trainer,)}
 
@@ -62,18 +63,18 @@ async def test_a_device_that_kubelet_names_once_for_each_numa_node_has_one_holde
 async def test_a_kubelet_that_refuses_is_quoted(tmp_path: Path) -> None:
     async with served(BusyKubelet(), tmp_path / "kubelet.sock"):
         with pytest.raises(HoldersUnknown, match="rejected by rate limit"):
-            await list_holders(tmp_path / "kubelet.sock")
+            await Asker(tmp_path / "kubelet.sock").holders()
 
 
 async def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(HoldersUnknown, match=r"kubelet.sock: No such file.*--pod-resources"):
-        await list_holders(tmp_path / "kubelet.sock")
+        await Asker(tmp_path / "kubelet.sock").holders()
 
 
 async def test_a_kubelet_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(podresources, "LIST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(podresources, "ANSWER_TIMEOUT_S", 0.05)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "kubelet.sock"))
         silent.listen()
         with pytest.raises(HoldersUnknown, match="did not say within"):
-            await list_holders(tmp_path / "kubelet.sock")
+            await Asker(tmp_path / "kubelet.sock").holders()
