@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import anyio
 import pytest
 
-from npu_agent.host.bounded import Readers, ReadHangs
+from npu_agent.host.bounded import STUCK_AFTER_S, Readers, ReadHangs
+from npu_agent.host.errors import SHORTAGES, ShortOfResources
 
 LONG_S = 30.0
 SHORT_S = 0.05
@@ -66,7 +67,7 @@ async def test_a_timeout_of_the_function_itself_is_not_a_read_that_hangs(readers
 
 
 async def test_a_read_that_hangs_is_left_after_its_time(readers: Readers, stuck: threading.Event) -> None:
-    with pytest.raises(ReadHangs, match=r"a read has not come back for 0\.[01] s"):
+    with pytest.raises(ReadHangs, match=r"a read has not come back within 0\.05 s"):
         await readers.read("card", stuck.wait, timeout_s=SHORT_S)
 
 
@@ -165,6 +166,115 @@ async def test_threads_grow_with_cards_that_hang_and_not_with_how_often_they_are
             for index in range(8):
                 tasks.start_soon(lambda key=f"card {index}": readers.read(key, lambda: None, timeout_s=LONG_S))
     assert len(card_threads() - before) <= len(hanging) + 1
+
+
+async def read_all(readers: Readers, keys: list[str]) -> dict[str, str]:
+    """What becomes of a read of each."""
+    told: dict[str, str] = {}
+
+    async def read(key: str) -> None:
+        try:
+            told[key] = await readers.read(key, lambda: "read", timeout_s=LONG_S)
+        except ShortOfResources as shortage:
+            told[key] = str(shortage)
+
+    async with anyio.create_task_group() as tasks:
+        for key in keys:
+            tasks.start_soon(read, key)
+    return told
+
+
+class Threads:
+    """How many threads may be started still, as a full cgroup says it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0
+        start = threading.Thread.start
+
+        def limited(thread: threading.Thread) -> None:
+            if thread.name == "card reader":
+                if not self.left:
+                    raise RuntimeError("can't start new thread")
+                self.left -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+async def test_a_thread_that_cannot_be_started_is_a_shortage_and_no_fault_of_the_card(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(monkeypatch)
+    for _ in range(3):
+        with pytest.raises(ShortOfResources, match="may not start more threads; raise the pids limit"):
+            await readers.read("card", lambda: "read", timeout_s=LONG_S)
+    threads.left = 1
+    assert await readers.read("card", lambda: "read", timeout_s=LONG_S) == "read"
+
+
+async def test_cards_behind_one_that_hangs_are_read_again_as_soon_as_threads_can_be_started(
+    readers: Readers, stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(monkeypatch)
+    threads.left = 1
+    others = ["b", "c", "d"]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(swallow_hang, readers, "a", stuck.wait, SHORT_S)
+        await anyio.lowlevel.checkpoint()
+        for _ in range(3):
+            told = await read_all(readers, others)
+            assert all("may not start more threads" in text for text in told.values())
+        threads.left = 1
+        with anyio.fail_after(LONG_S / 3):
+            assert await read_all(readers, others) == dict.fromkeys(others, "read")
+
+
+async def test_a_read_that_was_given_up_for_want_of_a_thread_is_not_made_later(
+    readers: Readers, stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Threads(monkeypatch).left = 1
+    made: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: readers.read("a", lambda: stuck.wait() and made.append("a"), timeout_s=LONG_S))
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(ShortOfResources):
+            await readers.read("b", lambda: made.append("b"), timeout_s=LONG_S)
+        stuck.set()
+    assert await readers.read("c", lambda: made.append("c"), timeout_s=LONG_S) is None
+    assert made == ["a", "c"]
+
+
+@pytest.mark.parametrize("number", sorted(SHORTAGES))
+async def test_a_limit_that_a_read_meets_is_a_shortage(readers: Readers, number: int) -> None:
+    def short() -> None:
+        raise OSError(number, "short")
+
+    with pytest.raises(ShortOfResources):
+        await readers.read("card", short, timeout_s=LONG_S)
+
+
+async def test_the_time_that_a_read_waits_for_its_turn_is_not_its_own(readers: Readers) -> None:
+    patience_s = 4 * STUCK_AFTER_S
+    reads_s = STUCK_AFTER_S / 4
+    keys = [f"entry {index}" for index in range(40)]
+    done: list[str] = []
+
+    async def read(key: str) -> None:
+        await readers.read(key, lambda: time.sleep(reads_s), timeout_s=patience_s)
+        done.append(key)
+
+    async with anyio.create_task_group() as tasks:
+        for key in keys:
+            tasks.start_soon(read, key)
+    assert len(done) == len(keys)
+
+
+async def test_a_long_queue_of_quick_reads_takes_no_more_threads(readers: Readers) -> None:
+    before = card_threads()
+    async with anyio.create_task_group() as tasks:
+        for index in range(200):
+            tasks.start_soon(lambda key=f"card {index}": readers.read(key, lambda: time.sleep(STUCK_AFTER_S / 20), timeout_s=LONG_S))
+    assert len(card_threads() - before) <= 2
 
 
 async def test_close_ends_the_threads_also_those_that_hang_once_they_come_back(stuck: threading.Event) -> None:

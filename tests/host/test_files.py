@@ -3,10 +3,12 @@
 import errno
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from npu_agent.host.files import MAX_CHARACTERS, below_root, entries, link_name, read_text, resolve
+from npu_agent.host.errors import SHORTAGES, ShortOfResources
+from npu_agent.host.files import MAX_CHARACTERS, as_text, below_root, entries, is_there, link_name, read_text, resolve
 
 
 @pytest.mark.parametrize(
@@ -17,7 +19,11 @@ from npu_agent.host.files import MAX_CHARACTERS, below_root, entries, link_name,
         (b"  spaced \t\n", "spaced"),
         (b"", ""),
         (b"\n\n", ""),
-        (b"0\x00", "0�"),
+        (b"0\x00", "0"),
+        (b"0\n\x00", "0"),
+        (b"RNGD \x00\x00 \n\x00\x00", "RNGD"),
+        (b"\x000", "�0"),
+        (b"0\x001", "0�1"),
         (b"a\nb", "a�b"),
         (b"\xff\xfe0", "��0"),
         ("Ärger".encode(), "Ärger"),
@@ -27,6 +33,34 @@ from npu_agent.host.files import MAX_CHARACTERS, below_root, entries, link_name,
 def test_a_file_is_one_stripped_printable_text(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "file").write_bytes(content)
     assert read_text(str(tmp_path / "file")) == text
+
+
+@pytest.mark.parametrize("number", sorted(SHORTAGES))
+def test_a_limit_of_this_process_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("open", "scandir", "readlink", "lstat"):
+        monkeypatch.setattr(os, name, fails)
+    for look in (read_text, entries, link_name, is_there):
+        with pytest.raises(ShortOfResources, match=r"this process|this machine"):
+            look(str(tmp_path / "file"))
+    with pytest.raises(ShortOfResources):
+        resolve("", "/sys/bus")
+
+
+def test_names_that_are_no_text_are_made_text_where_they_are_told(tmp_path: Path) -> None:
+    (tmp_path / "driver").symlink_to(os.fsdecode(b"../drivers/odd\xff\xfe"))
+    (tmp_path / os.fsdecode(b"odd\xff")).touch()
+    assert link_name(str(tmp_path / "driver")) == "odd��"
+    assert sorted(as_text(name) for name, _ in entries(str(tmp_path))) == ["driver", "odd�"]
+    assert as_text("a\nb\x1b[31m") == "a�b�[31m"
+
+
+def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert is_there(str(tmp_path / "link"))
+    assert not is_there(str(tmp_path / "other"))
 
 
 def test_a_link_in_the_place_of_an_attribute_is_not_followed(tmp_path: Path) -> None:
