@@ -21,6 +21,8 @@ WARBOY_BUSES = ("6d", "6e", "73", "74", "d9", "da", "df", "e0")
 RNGD_BUSES = ("27", "2a", "51", "57", "9e", "a4", "c7", "ca")
 RNGD_PES = ("0", "1", "2", "3", "4", "5", "6", "7", "0-1", "2-3", "4-5", "6-7", "0-3", "4-7")
 NULL = os.makedev(1, 3)
+DEV = f"{os.major(NULL)}:{os.minor(NULL)}\n"
+"""What the drivers say of their nodes: those of the tree are null devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class HostTree:
             "platform_type": "FuriosaAI\n",
             "device_type": "Warboy\n",
             "busname": f"{bdf}\n",
-            "dev": f"509:{index}\n",
+            "dev": DEV,
             "device_sn": f"WBYB{index:013d}\n" if serial is None else f"{serial}\n",
             "device_uuid": f"{uuid}\n",
             "version": "1.0.0, 0000000\n",
@@ -103,7 +105,7 @@ class HostTree:
             "platform_type": "FuriosaAI\n",
             "device_type": "RNGD\n",
             "busname": bdf,
-            "dev": f"235:{index}\n",
+            "dev": DEV,
             "device_sn": f"RNGD{143 + index:06d}\n" if serial is None else serial,
             "device_uuid": f"{uuid}\n",
             "device_state": f"{device_state}\n",

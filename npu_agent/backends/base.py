@@ -50,13 +50,16 @@ class Backend(abc.ABC):
         """Return the accelerators that are there now, each id once, in any order, with all that containers need to use them.
 
         It is called every few seconds, so it reads again only what can have changed. A card that cannot be read, or has not been read
-        yet, is returned as unusable with what is known of it; one card in trouble hides no other. It raises only OSError, for the
-        whole of the backend.
+        yet, is returned as unusable with what is known of it; one card in trouble hides no other. An id is a proposal: the agent
+        may call the card by another one, so that hardware that a pod holds keeps the id under which it was given.
+
+        It raises only OSError and BackendError, for the whole of the backend, and `host.errors.ShortOfResources` where this process
+        lacks files, memory or threads.
         """
 
     @abc.abstractmethod
     async def probe(self, accelerator: Accelerator) -> Reading:
-        """Read the health of `accelerator` once and say why it is bad.
+        """Read the health of `accelerator`, as `scan` returned it, once and say why it is bad.
 
         It answers within its own timeout, whatever the card does, and never raises for what it finds. It raises
         `host.errors.ShortOfResources` where this process lacks files, memory or threads: that says nothing of the card.

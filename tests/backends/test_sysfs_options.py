@@ -160,7 +160,7 @@ async def test_a_family_without_health_is_healthy_while_its_entry_is_there(tree:
     card = tree.rngd(device_state="7")
     async with SysfsBackend({"families_folder": str(folder)}, host_root=tree.root) as backend:
         (accelerator,) = await backend.scan()
-        assert edits(accelerator).device_nodes == (DeviceNode("/dev/rngd/npu0mgmt", "/dev/rngd/npu0mgmt"),)
+        assert edits(accelerator).device_nodes == (DeviceNode("/dev/rngd/npu0mgmt", "/dev/rngd/npu0mgmt", major=1),)
         assert (await backend.probe(accelerator)).healthy
         tree.unbind(card)
         assert "is not there any more" in (await backend.probe(accelerator)).reason

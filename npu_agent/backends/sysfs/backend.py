@@ -1,24 +1,33 @@
 """Accelerators as sysfs shows them: an interpreter of family descriptions (`family`), which are data and not code."""
 
+import asyncio
 import contextlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
 
 from npu_agent.backends.base import Backend
+from npu_agent.backends.errors import BackendError
 from npu_agent.backends.sysfs.discovery import BACKEND, Card, cards
 from npu_agent.backends.sysfs.options import families_of
 from npu_agent.backends.sysfs.view import Entry, HostView, PciFunction, Sighting
 from npu_agent.core.accelerator import Accelerator, Reading
 from npu_agent.families.family import HealthRule
+from npu_agent.flow.current import Current
 from npu_agent.host.bounded import Readers, ReadHangs
-from npu_agent.host.files import read_text
+from npu_agent.host.errors import ShortOfResources
+from npu_agent.host.files import is_there, read_text
 
-SCAN_PATIENCE_S = 1.0
-"""How long a scan waits for cards that it has not read yet. It waits once: one that needs longer is found by a later scan."""
+SCAN_PATIENCE_S = 0.2
+"""How long a scan waits for a card that it has not read yet, from the beginning of that card's own read."""
+
+SCAN_WITHIN_S = 1.0
+"""How long a scan waits for all of them together. Whatever is read later is hinted at, and found by the scan that follows."""
+
+SECOND_LOOK_S = 0.2
+"""After what time a card without the attributes that name it is read again: its driver may just be making them."""
 
 HEALTHY = Reading(healthy=True)
 
@@ -40,17 +49,22 @@ class SysfsBackend(Backend):
         """Entries that need not be read again: they said the same twice."""
         self._cards: dict[str, Card] = {}
         self._contested: set[str] = set()
+        self._came_late = Current(0)
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._readers.close()
 
     async def scan(self) -> Sequence[Accelerator]:
-        functions, sightings = await self._readers.read("/sys", self._view.look, timeout_s=self.probe_timeout_s)
+        try:
+            functions, sightings = await self._readers.read("/sys", self._view.look, timeout_s=self.probe_timeout_s)
+        except ReadHangs as error:
+            raise BackendError(f"/sys does not answer: {error}; see the kernel's log") from error
         unsettled = [sighting for sighting in sightings if sighting not in self._settled]
         if unsettled:
-            async with anyio.create_task_group() as tasks:
-                for sighting in unsettled:
-                    tasks.start_soon(self._identify, sighting)
+            await self._identify_all(unsettled)
+            if doubtful := [sighting for sighting in unsettled if self._entries[sighting].doubtful]:
+                await anyio.sleep(SECOND_LOOK_S)
+                await self._identify_all(doubtful)
         if unsettled or functions != self._functions or len(sightings) != len(self._entries):
             self._functions = functions
             self._entries = {sighting: self._entries[sighting] for sighting in sightings}
@@ -78,45 +92,85 @@ class SysfsBackend(Backend):
                 " the card or its driver hangs; see the kernel's log, and reset the card or restart the node",
             )
 
-    async def _identify(self, sighting: Sighting) -> None:
+    async def hints(self) -> AsyncIterator[None]:
+        seen = self._came_late.value
+        async for count in self._came_late.follow():
+            if count != seen:
+                seen = count
+                yield
+
+    async def _identify_all(self, sightings: Sequence[Sighting]) -> None:
+        """Read what the entries say of their cards, as far as they do so in time. Raises ShortOfResources if any could not be read."""
+        shortages: list[ShortOfResources] = []
+        with anyio.move_on_after(SCAN_WITHIN_S):
+            async with anyio.create_task_group() as tasks:
+                for sighting in sightings:
+                    tasks.start_soon(self._identify, sighting, shortages)
+        if shortages:
+            raise shortages[0]
+
+    async def _identify(self, sighting: Sighting, shortages: list[ShortOfResources]) -> None:
         """Read what the entry says of its card.
 
         A driver adds the files of an entry one after another, so a first read can see half of them and is believed for good only
-        when the next scan's says the same.
+        when another one says the same.
         """
         known = self._entries.get(sighting)
-        entry = Entry(sighting, self._families[sighting.family]) if known is None or known.complete else known
-        with contextlib.suppress(ReadHangs):  # it is incomplete then, which makes it a card that containers cannot be given
-            prefix = self._view.prefix
-            await self._readers.read(_key(sighting), lambda: entry.read(prefix), timeout_s=SCAN_PATIENCE_S)
-        if known is not None and entry is not known:
-            if entry == known:
-                self._settled.add(sighting)
-            if not entry.complete:
-                return
-        self._entries[sighting] = entry
+        entry = known if known is not None and not known.complete else Entry(sighting, self._families[sighting.family])
+        if known is None:
+            self._entries[sighting] = entry
+        is_awaited = self._entries[sighting] is entry and not entry.answered
+        entry.late = False
+        loop = asyncio.get_running_loop()
+        try:
+            await self._readers.read(_key(sighting), lambda: self._read(entry, loop), timeout_s=SCAN_PATIENCE_S)
+        except ReadHangs:
+            entry.hangs = True
+            return
+        except ShortOfResources as shortage:
+            shortages.append(shortage)
+            return
+        finally:
+            if is_awaited and not entry.answered:
+                self._leave(entry)
+        if known is None or entry is known:
+            return
+        if entry == known:
+            known.confirmed = True
+            self._settled.add(sighting)
+        elif entry.complete:
+            self._entries[sighting] = entry
+
+    def _read(self, entry: Entry, loop: asyncio.AbstractEventLoop) -> None:
+        """Read the entry, in a thread, unless an earlier read that nobody waited for any more has come to its end meanwhile."""
+        if not entry.complete:
+            entry.read(self._view.prefix)
+        if entry.late:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed while the read was away
+                loop.call_soon_threadsafe(self._tell_late)
+
+    def _leave(self, entry: Entry) -> None:
+        """Have it hinted at when the read of the entry comes back."""
+        entry.late = True
+        if entry.answered:  # in this moment, in its thread
+            self._tell_late()
+
+    def _tell_late(self) -> None:
+        self._came_late.set(self._came_late.value + 1)
 
 
 def read_health(entry: Entry, prefix: str) -> Reading:
     """Return what the family's rules make of the card now. It is for a thread: a read of a dying card can hang."""
     bad = [wrong for path, rule in entry.health if (wrong := _wrong(path, rule))]
     # Where a rule takes a missing attribute for healthy, the entry itself may be what is missing.
-    if (bad or all(rule.missing == "healthy" for _, rule in entry.health)) and _is_gone(prefix + entry.folder):
+    if (bad or all(rule.missing == "healthy" for _, rule in entry.health)) and not is_there(prefix + entry.folder):
         return Reading(False, f"{entry.sighting.path} is not there any more: the card has left the bus or its driver was removed")
     # A virtual class device can outlive its card, and its driver then tells what it remembers.
-    if entry.function is not None and _is_gone(prefix + entry.function.path):
+    if entry.function is not None and not is_there(prefix + entry.function.path):
         return Reading(
             False, f"{entry.function.address} is not on the PCI bus any more; see the kernel's log, and reseat or reset the card"
         )
     return Reading(False, "; ".join(bad)) if bad else HEALTHY
-
-
-def _is_gone(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except OSError:
-        return True
-    return False
 
 
 def _wrong(path: str, rule: HealthRule) -> str:

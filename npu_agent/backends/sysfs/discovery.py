@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from npu_agent.backends.sysfs.parts import parts_of
@@ -10,6 +10,7 @@ from npu_agent.backends.sysfs.view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id, hashed, stable_id
 from npu_agent.families.family import Family, fill
+from npu_agent.host.files import as_text
 
 BACKEND = "sysfs"
 
@@ -48,7 +49,7 @@ def location(function: PciFunction) -> tuple[str, ...]:
     """Return where a PCI function sits: NUMA node if known, host bridge, the bridges on the way, the function itself."""
     parts = function.path.split("/")
     roots = [index for index, part in enumerate(parts) if _PCI_ROOT.fullmatch(part)]
-    way = tuple(parts[roots[0] :]) if roots and parts[-1] == function.address else (function.address,)
+    way = tuple(map(as_text, parts[roots[0] :])) if roots and parts[-1] == function.address else (function.address,)
     return way if function.numa_node is None else (f"numa{function.numa_node}", *way)
 
 
@@ -88,8 +89,11 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
         parts=(),
     )
     if not entry.complete:
-        unread = entry.trouble or f"{sighting.path} has not answered yet: the card or its driver hangs, or is still starting"
-        return Card(replace(accelerator, unusable=f"{unread}; see the kernel's log"), entry)
+        return Card(replace(accelerator, unusable=_unread_reason(entry)), entry)
+    if entry.doubtful:
+        missing = " and ".join(entry.unnamed)
+        text = f"{sighting.path} has no {missing} yet, by which the card is named; if its driver has none, this passes by itself"
+        return Card(replace(accelerator, unusable=text), entry)
     uuid, serial = entry.value(identity.uuid), entry.value(identity.serial)
     labels = [(label, entry.value(attribute)) for label, attribute in family.labels.items()]
     notices = [entry.notice] if entry.notice else []
@@ -105,10 +109,18 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
             driver=entry.value(identity.driver),
             attributes=tuple((label, value) for label, value in labels if value),
             notices=tuple(notices),
-            parts=parts_of(told, family),
+            parts=parts_of(told, family, own_node="/dev/" + sighting.name.replace("!", "/"), major=entry.major),
         ),
         entry,
     )
+
+
+def _unread_reason(entry: Entry) -> str:
+    if entry.trouble:
+        return f"{entry.trouble}; see the kernel's log"
+    if entry.hangs:
+        return f"{entry.sighting.path} is not read yet: the card or its driver hangs, or is still starting; see the kernel's log"
+    return f"{entry.sighting.path} is not read yet: others are read before it"
 
 
 def _of_function(function: PciFunction, family: Family, refusal: str) -> Card:
@@ -138,15 +150,15 @@ def _with_own_ids(found: Sequence[Card], contested: set[str]) -> Iterator[Card]:
     for card in found:
         accelerator = card.accelerator
         if accelerator.id in contested or accelerator.id in taken:
-            accelerator = _renamed(accelerator, taken | claims.keys())
+            accelerator = _renamed(accelerator, lambda id: id in taken or id in claims)
         taken.add(accelerator.id)
         yield replace(card, accelerator=accelerator)
 
 
-def _renamed(accelerator: Accelerator, others: Set[str]) -> Accelerator:
+def _renamed(accelerator: Accelerator, is_taken: Callable[[str], bool]) -> Accelerator:
     claim, name = accelerator.id, f"{accelerator.family}-{accelerator.name}"
     address = accelerator.pci_address.replace(":", "-")
     candidates = (f"{claim}_{address or name}", f"{claim}_{address}_{name}")
-    own = next((id for text in candidates if (id := as_device_id(text)) not in others), hashed(candidates[-1]))
+    own = next((id for text in candidates if not is_taken(id := as_device_id(text))), hashed(candidates[-1]))
     notice = f"several cards claim the id {claim}, so this one is {own}; ask the vendor for cards with uuids of their own"
     return replace(accelerator, id=own, notices=(*accelerator.notices, notice))

@@ -9,12 +9,16 @@ from npu_agent.families.family import Family, Node, fill, matcher
 MOST_CARDS = 4096
 
 
-def parts_of(accelerator: Accelerator, family: Family) -> tuple[Part, ...]:
-    """Return the parts of a card, the whole first; none of one that its driver does not show, which has no name."""
+def parts_of(accelerator: Accelerator, family: Family, *, own_node: str = "", major: int = 0) -> tuple[Part, ...]:
+    """Return the parts of a card, the whole first; none of one that its driver does not show, which has no name.
+
+    `major` is the number of the driver of the device node at the host path `own_node`, if both are known. Of other nodes it is not: a
+    driver may have more than one.
+    """
     named = matcher(family.entries.name).fullmatch(accelerator.name)
     if named is None:
         return ()
-    return _parts(_Described(family), named[1], accelerator.pci_address, accelerator.serial, accelerator.uuid)
+    return _parts(_Described(family), named[1], accelerator.pci_address, accelerator.serial, accelerator.uuid, own_node, major)
 
 
 class _Described:
@@ -31,10 +35,10 @@ class _Described:
 
 
 @lru_cache(maxsize=MOST_CARDS)
-def _parts(described: _Described, index: str, pci_address: str, serial: str, uuid: str) -> tuple[Part, ...]:
+def _parts(described: _Described, index: str, pci_address: str, serial: str, uuid: str, own_node: str, major: int) -> tuple[Part, ...]:
     family = described.family
     values = {"index": index, "part": "", "pci_address": pci_address, "serial": serial, "uuid": uuid}
-    made = [(node, _device_nodes(node, index)) for node in family.nodes]
+    made = [(node, _device_nodes(node, index, own_node, major)) for node in family.nodes]
     mounts = tuple(
         Mount(fill(mount.host_path, values), fill(mount.container_path or mount.host_path, values), mount.read_only)
         for mount in family.mounts
@@ -63,12 +67,13 @@ def _parts(described: _Described, index: str, pci_address: str, serial: str, uui
     )
 
 
-def _device_nodes(node: Node, index: str) -> list[tuple[str, DeviceNode]]:
+def _device_nodes(node: Node, index: str, own_node: str, major: int) -> list[tuple[str, DeviceNode]]:
     """Return the nodes that `node` stands for, each with its value of `each`."""
     made = []
     for value in node.each or ("",):
         values = {"index": index, "each": value}
         path = fill(node.path, values)
         container_path = fill(node.container_path, values) if node.container_path else path
-        made.append((value, DeviceNode(path, container_path, node.permissions, node.required, node.shared)))
+        known = major if path == own_node else 0
+        made.append((value, DeviceNode(path, container_path, node.permissions, node.required, node.shared, known)))
     return made

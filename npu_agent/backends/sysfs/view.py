@@ -5,15 +5,17 @@ All of it runs in threads of `bounded.Readers`, since a read is a call into a dr
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from npu_agent.families.family import Family, HealthRule, matcher
-from npu_agent.host.files import below_root, entries, link_name, read_text, resolve
+from npu_agent.host.files import as_text, below_root, entries, link_name, raise_if_short, read_text, resolve
 
 _PCI_DEVICES = "/sys/bus/pci/devices"
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_DEVICE_NUMBER = re.compile(r"([1-9][0-9]{0,5}):[0-9]{1,7}")
 _MAX_NUMA_NODE = 1023
 """The kernel is built for 1024 nodes at the most."""
 
@@ -48,8 +50,11 @@ class Sighting:
 class Entry:
     """What an entry says of its card. `read` fills it in, so what a read that hangs has found so far is there too.
 
-    `refusal` says why the entry is no card of the family, `trouble` why it cannot be told; both are empty for one that is.
-    `health` has the rules with the path of the attribute of each.
+    `refusal` says why the entry is no card of the family, `trouble` why it cannot be told; both are empty for one that is. `unnamed`
+    are those attributes with its uuid and its serial that are not there, which a driver may be about to make. `major` is the number of
+    the driver of the entry's own device node, 0 if there is none. `health` has the rules with the path of the attribute of each.
+    `confirmed` is set when a second read has said the same, `late` while nobody waits for the read any more, and `hangs` when it did
+    not come back in its time.
     """
 
     sighting: Sighting
@@ -61,17 +66,32 @@ class Entry:
     pci_address: str = ""
     function: PciFunction | None = None
     notice: str = ""
+    unnamed: tuple[str, ...] = ()
+    major: int = 0
     values: dict[str, str] = field(default_factory=dict)
     health: tuple[tuple[str, HealthRule], ...] = ()
+    confirmed: bool = field(default=False, compare=False)
+    late: bool = field(default=False, compare=False)
+    hangs: bool = field(default=False, compare=False)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the entry has been read to the end once, well or not."""
+        return self.complete or bool(self.trouble)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it may have been read while its driver was making its files: it is one of our cards, and its name is missing."""
+        return self.complete and not self.refusal and bool(self.unnamed) and not self.confirmed
 
     def read(self, prefix: str) -> None:
-        """Read what identifies the card, through the host's root `prefix`."""
+        """Read what identifies the card, through the host's root `prefix`. Raises ShortOfResources."""
         self.trouble = self.refusal = self.notice = self.pci_address = ""
         self.function = None
         try:
             self.folder = resolve(prefix, self.sighting.path)
-            if not Path(prefix + self.folder).is_dir():
-                self.trouble = f"{self.sighting.path} leads to {self.folder}, which is not there"
+            if not _is_folder(prefix + self.folder):
+                self.trouble = f"{self.sighting.path} leads to {as_text(self.folder)}, which is not there"
                 return
             self._find_function(prefix)
             self.refusal = self._refusal(prefix)
@@ -93,7 +113,7 @@ class Entry:
             text = self._attribute(prefix, attribute) or ""
             said = f"its {attribute} reads {text!r}"
         else:
-            text = resolve(prefix, f"{self.folder}/device").rpartition("/")[2]
+            text = as_text(resolve(prefix, f"{self.folder}/device").rpartition("/")[2])
             said = "it has no link to a PCI function"
         address = text.lower()
         if not _ADDRESS.fullmatch(address):
@@ -119,13 +139,23 @@ class Entry:
 
     def _read_values(self, prefix: str) -> None:
         identity = self.family.identity
-        for attribute in filter(None, (identity.uuid, identity.serial)):
-            self.values[attribute] = self._attribute(prefix, attribute) or ""
+        naming = list(filter(None, (identity.uuid, identity.serial)))
+        said = {attribute: self._attribute(prefix, attribute) for attribute in naming}
+        self.unnamed = tuple(attribute for attribute in naming if said[attribute] is None)
+        self.values |= {attribute: text or "" for attribute, text in said.items()}
+        self.major = self._major(prefix)
         for attribute in filter(None, (identity.firmware, identity.driver, *self.family.labels.values())):
             try:
                 self.values[attribute] = self._attribute(prefix, attribute) or ""
             except OSError:  # a card without a readable firmware version is a card all the same
                 self.values[attribute] = ""
+
+    def _major(self, prefix: str) -> int:
+        try:
+            found = _DEVICE_NUMBER.fullmatch(self._attribute(prefix, "dev") or "")
+        except OSError:
+            return 0
+        return int(found[1]) if found else 0
 
     def _path(self, prefix: str, attribute: str) -> str:
         if attribute.startswith("pci:"):
@@ -194,10 +224,13 @@ class HostView:
                 self._known[folder] = self._known_entries(folder, sorted(name for name, _ in listed))
             for family, path, index in self._known[folder]:
                 try:
-                    stat = os.lstat(self.prefix + path)
+                    status = os.lstat(self.prefix + path)
                 except FileNotFoundError:  # it went in this moment
                     continue
-                seen.append(Sighting(family, path, index, (stat.st_ino, stat.st_ctime_ns)))
+                except OSError as error:
+                    raise_if_short(error)
+                    raise
+                seen.append(Sighting(family, path, index, (status.st_ino, status.st_ctime_ns)))
         return seen
 
     def _known_entries(self, folder: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -240,5 +273,15 @@ def _numa_node(path: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 4 and int(text) <= _MAX_NUMA_NODE else None
 
 
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise_if_short(error)
+        return False
+
+
 def _shown(path: str | bytes, prefix: str) -> str:
-    return os.fsdecode(path).removeprefix(prefix)
+    return as_text(os.fsdecode(path).removeprefix(prefix))
