@@ -1,13 +1,14 @@
 """Cards that sysfs shows: what they are, where they sit, what they are called, and that they come and go."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from npu_agent.backends.sysfs.backend import SysfsBackend
-from npu_agent.core.accelerator import Accelerator
-from tests.backends.only import only, without_parts
+from npu_agent.core.accelerator import Accelerator, Reading
+from tests.backends.only import edits, only, without_parts
 from tests.host_tree import HostTree
 
 
@@ -233,3 +234,66 @@ async def test_a_scan_that_finds_nothing_new_says_nothing(tree: HostTree, backen
     first = await backend.scan()
     assert await backend.scan() == first
     assert not [record for record in caplog.records if record.name.startswith("npu_agent")]
+
+
+@pytest.mark.parametrize("missing", [("device_uuid",), ("device_sn",), ("device_uuid", "device_sn")])
+async def test_a_card_whose_name_is_missing_is_looked_at_twice_before_it_is_offered(
+    tree: HostTree, backend: SysfsBackend, missing: Sequence[str]
+) -> None:
+    card = tree.rngd()
+    for attribute in missing:
+        tree.set(card, attribute, None)
+    accelerator = await only(backend)
+    assert accelerator.unusable == ""
+    assert accelerator.id == ("0000-27-00.0" if len(missing) == 2 else "RNGD000143" if missing == ("device_uuid",) else card.uuid)
+
+
+async def test_a_card_whose_name_comes_between_two_looks_is_never_offered_without_it(
+    tree: HostTree, backend: SysfsBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tree.rngd()
+    tree.set(card, "device_uuid", None)
+    tree.set(card, "device_sn", None)
+
+    async def one_file_comes(_: float) -> None:
+        tree.set(card, "device_sn", "S1")
+
+    monkeypatch.setattr("npu_agent.backends.sysfs.backend.anyio.sleep", one_file_comes)
+    half = await only(backend)
+    assert half.unusable.startswith("/sys/class/rngd_mgmt/rngd!npu0mgmt has no device_uuid yet, by which the card is named")
+    assert half.parts == ()
+    tree.set(card, "device_uuid", "A")
+    whole = await only(backend)
+    assert (whole.id, whole.uuid, whole.serial, whole.unusable) == ("A", "A", "S1", "")
+
+
+async def test_a_name_that_is_there_and_empty_is_settled_at_once(
+    tree: HostTree, backend: SysfsBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def waits(_: float) -> None:
+        pytest.fail("it was looked at twice")
+
+    monkeypatch.setattr("npu_agent.backends.sysfs.backend.anyio.sleep", waits)
+    tree.rngd(uuid="", serial="")
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.unusable) == ("0000-27-00.0", "")
+
+
+async def test_what_firmware_fills_up_with_nuls_is_read_without_them(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd()
+    tree.set(card, "device_uuid", b"A-1\x00\x00\n")
+    tree.set(card, "device_sn", b"S1 \x00")
+    tree.set(card, "device_state", b"0\n\x00")
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.serial) == ("A-1", "S1")
+    assert await backend.probe(accelerator) == Reading(healthy=True)
+
+
+@pytest.mark.parametrize(("dev", "major"), [("235:0\n", 235), ("235", 0), ("0:0", 0), ("-1:2", 0), ("", 0), (None, 0), ("x:y\n", 0)])
+async def test_the_number_of_its_driver_is_known_of_the_node_that_is_the_entry_itself(
+    tree: HostTree, backend: SysfsBackend, dev: str | None, major: int
+) -> None:
+    tree.set(tree.rngd(), "dev", dev)
+    majors = {node.host_path: node.major for node in edits(await only(backend)).device_nodes}
+    assert majors.pop("/dev/rngd/npu0mgmt") == major
+    assert set(majors.values()) == {0}

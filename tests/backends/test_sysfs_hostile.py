@@ -24,7 +24,18 @@ CONTENTS = st.one_of(
 ATTRIBUTES = ("platform_type", "device_type", "busname", "device_uuid", "device_sn", "device_state", "fw_version", "version")
 OF_FUNCTION = ("pci:vendor", "pci:device", "pci:numa_node")
 LINKS = st.sampled_from(
-    [".", "..", "loop", "/", "/nowhere", "../../../../../../../../etc", "rngd!npu0mgmt", "/sys/class/rngd_mgmt", "a" * 200]
+    [
+        ".",
+        "..",
+        "loop",
+        "/",
+        "/nowhere",
+        "../../../../../../../../etc",
+        "rngd!npu0mgmt",
+        "/sys/class/rngd_mgmt",
+        "a" * 200,
+        os.fsdecode(b"\xff\xfe"),
+    ]
 )
 ANY_NAMES = st.text(st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..")
@@ -47,6 +58,7 @@ def check_rules(found: list[Accelerator], sound: Card) -> None:
             *accelerator.location,
         )
         assert all(text.isprintable() and len(text) < 300 for text in texts)
+        assert all(text.isprintable() and len(text) < 1000 for text in (accelerator.unusable, *accelerator.notices))
     assert any(accelerator.pci_address == sound.bdf and not accelerator.unusable for accelerator in found)
 
 
@@ -183,3 +195,24 @@ async def test_a_card_whose_serial_cannot_be_read_is_not_given_another_name(tmp_
         tree.set(card, "device_uuid", card.uuid)
         (found,) = await backend.scan()
         assert (found.id, found.unusable) == (card.uuid, "")
+
+
+async def test_names_that_are_no_text_are_told_as_text(tmp_path: Path) -> None:
+    tree = HostTree(tmp_path)
+    odd = os.fsdecode(b"odd\xff\xfe")
+    tree.unbound("rngd", driver=odd)
+    bridge = tree.warboy(2).pci.parent
+    bridge.rename(bridge.with_name(odd))
+    function = tree.root / "sys/bus/pci/devices/0000:73:00.0"
+    function.unlink()
+    function.symlink_to(f"../../../devices/pci0000:00/{odd}/0000:73:00.0")
+    entry = tree.root / "sys/class/rngd_mgmt/rngd!npu5mgmt"
+    entry.parent.mkdir(exist_ok=True)
+    entry.symlink_to(odd)
+    async with SysfsBackend({}, host_root=tree.root) as backend:
+        found = {accelerator.family + accelerator.name: accelerator for accelerator in await backend.scan()}
+    assert found["rngd"].unusable.startswith("0000:27:00.0 is bound to odd��; bind it to furiosa_rngd")
+    assert found["warboynpu2"].location[-2:] == ("odd��", "0000:73:00.0")
+    assert "leads to /sys/class/rngd_mgmt/odd��, which is not there" in found["rngdnpu5"].unusable
+    for accelerator in found.values():
+        assert all(text.isprintable() for text in (accelerator.unusable, *accelerator.location, *accelerator.notices))
