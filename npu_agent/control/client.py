@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from grpclib.client import Channel
 from grpclib.const import Status as Code
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
 from npu_agent.control.errors import AgentRefused, AgentUnreachable
 from npu_agent.rpc.calls import call
+from npu_agent.rpc.channel import BoundedChannel
 
 SOCKET_NAME = "agent.sock"
 ANSWER_TIMEOUT_S = 5.0
@@ -21,10 +21,10 @@ class AgentClient:
 
     def __init__(self, runtime_dir: Path) -> None:
         self._socket = runtime_dir / SOCKET_NAME
-        self._channel: Channel | None = None
+        self._channel: BoundedChannel | None = None
 
     async def __aenter__(self) -> "AgentClient":
-        self._channel = Channel(path=str(self._socket))
+        self._channel = BoundedChannel(self._socket)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import anyio
 from grpclib.const import Status as Code
-from grpclib.exceptions import GRPCError
 
 from npu_agent.api.npu_agent.v1 import (
     AgentBase,
@@ -25,6 +24,7 @@ from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.errors import SocketUnusable
 from npu_agent.core.errors import CommandRefused
 from npu_agent.flow.current import Current
+from npu_agent.rpc.requests import refusal, whole
 from npu_agent.rpc.serving import KnownServer, accept_no_more
 from npu_agent.rpc.sockets import bind_private
 
@@ -57,29 +57,32 @@ class AgentService(AgentBase):
 
     async def get_status(self, message: GetStatusRequest) -> Status:
         """Say what there is now."""
-        return await self._agent.status(with_holders=message.with_holders, with_details=message.with_details)
+        request = await whole(message)
+        return await self._agent.status(with_holders=request.with_holders, with_details=request.with_details)
 
     async def watch_status(self, message: GetStatusRequest) -> AsyncIterator[Status]:
         """Say it at once and again when it differs."""
+        request = await whole(message)
         last: bytes | None = None
         changes = self._agent.changes
         while True:
             # Counted before the look, so that what changes while it is told is told next.
             seen = changes.value
-            status = await self._agent.status(with_holders=message.with_holders, with_details=message.with_details)
+            status = await self._agent.status(with_holders=request.with_holders, with_details=request.with_details)
             if bytes(status) != last:
                 last = bytes(status)
                 yield status
-            with anyio.move_on_after(WATCH_AGAIN_S if message.with_holders else float("inf")):
+            with anyio.move_on_after(WATCH_AGAIN_S if request.with_holders else float("inf")):
                 while changes.value == seen:
                     await changes.changed()
 
     async def command_backend(self, message: CommandBackendRequest) -> CommandBackendResponse:
         """Pass a command on to a backend."""
         try:
-            answer = await self._agent.command(message.backend, message.command, message.arguments)
+            request = await whole(message)
+            answer = await self._agent.command(request.backend, request.command, request.arguments)
         except CommandRefused as error:
-            raise GRPCError(Code.INVALID_ARGUMENT, str(error)) from error
+            raise refusal(Code.INVALID_ARGUMENT, str(error)) from error
         return CommandBackendResponse(message=answer)
 
     async def shutdown(self, message: ShutdownRequest) -> ShutdownResponse:

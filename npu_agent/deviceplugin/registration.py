@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import anyio
-from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginOptions, RegisterRequest, RegistrationStub
 from npu_agent.core.text import printable
 from npu_agent.deviceplugin.errors import DevicePluginError, KubeletDenied, KubeletUnreachable, RegistrationRefused
 from npu_agent.rpc.calls import call
+from npu_agent.rpc.channel import BoundedChannel
 
 API_VERSION = "v1beta1"
 
@@ -35,7 +35,7 @@ class KubeletConnection:
 
     def __init__(self, kubelet_socket: Path) -> None:
         self._path = kubelet_socket
-        self._channel = Channel(path=str(kubelet_socket))
+        self._channel = BoundedChannel(kubelet_socket)
 
     async def __aenter__(self) -> "KubeletConnection":
         try:

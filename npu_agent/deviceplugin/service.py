@@ -6,7 +6,6 @@ from typing import Protocol
 
 import anyio
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from npu_agent.api.v1beta1 import (
     AllocateRequest,
@@ -26,15 +25,25 @@ from npu_agent.core.accelerator import ContainerEdits
 from npu_agent.core.errors import AllocationError
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.preferred import prefer
+from npu_agent.core.text import printable
 from npu_agent.deviceplugin.answers import allocate_answer
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.flow.current import Current
+from npu_agent.rpc.requests import refusal, whole
 
 ALLOCATE_TIMEOUT_S = 5.0
 """kubelet waits for Allocate for ever, and no other pod of the node starts meanwhile (docs/kubelet.md, "Allocation")."""
 
 PRE_START_TIMEOUT_S = 25.0
 """kubelet gives up after 30 s and then says nothing of the cause; we answer before that."""
+
+MOST_CONTAINERS = 64
+"""Containers in one call. kubelet asks for one at a time."""
+
+SPARE_IDS = 1000
+"""Ids beyond twice those of the pool that a question for a preference may have: kubelet may know devices that have just gone."""
+
+SHOWN_IDS = 5
 
 log = logging.getLogger(__name__)
 
@@ -81,58 +90,80 @@ class DevicePluginService(DevicePluginBase):
 
     async def get_preferred_allocation(self, message: PreferredAllocationRequest) -> PreferredAllocationResponse:
         """Say which devices belong together. It never fails: an error here would cost the pod its admission."""
-        return PreferredAllocationResponse(
-            container_responses=[
-                ContainerPreferredAllocationResponse(device_ids=self._preferred(request)) for request in message.container_requests
-            ]
-        )
+        request = await whole(message)
+        answers = []
+        for number, container in enumerate(request.container_requests[:MOST_CONTAINERS]):
+            if number:
+                await anyio.lowlevel.checkpoint()
+            answers.append(ContainerPreferredAllocationResponse(device_ids=self._preferred(container)))
+        return PreferredAllocationResponse(container_responses=answers)
 
     def _preferred(self, request: ContainerPreferredAllocationRequest) -> list[str]:
+        pool = self._pool.value
+        available, must, size = request.available_device_ids, request.must_include_device_ids, request.allocation_size
+        first = list(dict.fromkeys([*must, *available]))[: max(size, 0)]
+        if len(available) + len(must) > 2 * len(pool.devices) + SPARE_IDS:
+            return first  # it is not kubelet that asks for more than there is, and the search is not for whoever it is
         try:
-            return prefer(self._pool.value, request.available_device_ids, request.must_include_device_ids, request.allocation_size)
+            return prefer(pool, available, must, size)
         except Exception:
-            log.exception("%s: no preference could be found for %r; the first devices are taken", self._pool.value.resource, request)
-            first = dict.fromkeys([*request.must_include_device_ids, *request.available_device_ids])
-            return list(first)[: max(request.allocation_size, 0)]
+            log.exception("%s: no preference could be found for %d of %d devices", pool.resource, size, len(available))
+            return first
 
     async def allocate(self, message: AllocateRequest) -> AllocateResponse:
-        """Say what each container needs to use its devices. Nothing is kept: kubelet never tells when an allocation ends."""
-        return allocate_answer([await self._edits(request.device_ids) for request in message.container_requests])
+        """Say what each container needs to use its devices."""
+        request = await whole(message)
+        if len(request.container_requests) > MOST_CONTAINERS:
+            text = f"{len(request.container_requests)} containers are asked for at once, and at most {MOST_CONTAINERS} are answered"
+            raise refusal(Status.INVALID_ARGUMENT, text)
+        return allocate_answer([await self._edits(container.device_ids) for container in request.container_requests])
 
     async def _edits(self, ids: Sequence[str]) -> ContainerEdits:
         devices = self._devices(ids)
         for device in devices:
             if not device.health.healthy:
-                raise GRPCError(
-                    Status.FAILED_PRECONDITION,
-                    f"device {device.id} is unhealthy: {device.health.reason}; start the pod again to get another",
-                )
+                text = f"device {device.id} is unhealthy: {device.health.reason}; start the pod again to get another"
+                raise refusal(Status.FAILED_PRECONDITION, text)
+        resource = self._pool.value.resource
         try:
             with anyio.fail_after(ALLOCATE_TIMEOUT_S):
-                return await self._host.allocate(self._pool.value.resource, devices)
+                edits = await self._host.allocate(resource, devices)
         except AllocationError as error:
-            raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+            raise refusal(Status.FAILED_PRECONDITION, str(error)) from error
         except TimeoutError as error:
-            text = f"the device nodes of {', '.join(ids)} could not be looked at within {ALLOCATE_TIMEOUT_S:g} s; see npu-agent list"
-            raise GRPCError(Status.DEADLINE_EXCEEDED, text) from error
+            text = f"the device nodes of {_some(ids)} could not be looked at within {ALLOCATE_TIMEOUT_S:g} s; see npu-agent list"
+            raise refusal(Status.DEADLINE_EXCEEDED, text) from error
+        fields = {"resource": resource, "devices": ids[:SHOWN_IDS]}
+        log.debug("%s: %s is given to a container", resource, _some(ids), extra={"event": "allocated", "fields": fields})
+        return edits
 
     async def pre_start_container(self, message: PreStartContainerRequest) -> PreStartContainerResponse:
         """Prepare devices for a container that is about to start, where a backend wants that."""
-        devices = self._devices(message.device_ids)
+        request = await whole(message)
+        devices = self._devices(request.device_ids)
         try:
             with anyio.fail_after(PRE_START_TIMEOUT_S):
                 await self._host.prepare(devices)
         except AllocationError as error:
-            raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+            raise refusal(Status.FAILED_PRECONDITION, str(error)) from error
         except TimeoutError as error:
-            text = f"{', '.join(message.device_ids)} could not be prepared within {PRE_START_TIMEOUT_S:g} s; see npu-agent list"
-            raise GRPCError(Status.DEADLINE_EXCEEDED, text) from error
+            text = f"{_some(request.device_ids)} could not be prepared within {PRE_START_TIMEOUT_S:g} s; see npu-agent list"
+            raise refusal(Status.DEADLINE_EXCEEDED, text) from error
         return PreStartContainerResponse()
 
     def _devices(self, ids: Sequence[str]) -> list[Device]:
         pool = self._pool.value
+        if len(ids) > len(pool.devices):
+            there_are = f"{pool.resource} has {len(pool.devices)} devices, and {len(ids)} are asked for ({_some(ids)})"
+            raise refusal(Status.NOT_FOUND, f"{there_are}; start the pod again to get one of those that npu-agent list shows")
         known = {device.id: device for device in pool.devices}
-        if missing := [identity for identity in ids if identity not in known]:
-            text = f"{pool.resource} has no device {', '.join(missing)} any more"
-            raise GRPCError(Status.NOT_FOUND, f"{text}; start the pod again to get one of those that npu-agent list shows")
-        return [known[identity] for identity in ids]
+        if missing := [id for id in ids if id not in known]:
+            text = f"{pool.resource} has no device {_some(missing)} any more"
+            raise refusal(Status.NOT_FOUND, f"{text}; start the pod again to get one of those that npu-agent list shows")
+        return [known[id] for id in ids]
+
+
+def _some(ids: Sequence[str]) -> str:
+    """Return the first of `ids` and how many more there are."""
+    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    return ", ".join(printable(id, 80) for id in ids[:SHOWN_IDS]) + more

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
-from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
@@ -19,6 +18,7 @@ from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.deviceplugin.service import DevicePluginService, Host
 from npu_agent.flow.current import Current
 from npu_agent.rpc.calls import call
+from npu_agent.rpc.channel import BoundedChannel
 from npu_agent.rpc.serving import KnownServer, accept_no_more
 from npu_agent.rpc.sockets import MAX_SOCKET_PATH, bind_private
 
@@ -63,7 +63,7 @@ class PluginSocket:
             )
         try:
             await self._listen()
-            channel = Channel(path=str(self.path))
+            channel = BoundedChannel(self.path)
             try:
                 await call(DevicePluginStub(channel).get_device_plugin_options(Empty(), timeout=SELF_CALL_TIMEOUT_S))
             finally:

@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from grpclib.client import Channel
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.core.registration import Holder
 from npu_agent.core.text import printable
 from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.rpc.calls import call
+from npu_agent.rpc.channel import BoundedChannel
 
 if TYPE_CHECKING:
     from npu_agent.api.v1 import PodResourcesListerStub
 
 ANSWER_TIMEOUT_S = 2.0
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of an answer: it has all pods and all devices of the node."""
 
 Holders = Mapping[tuple[str, str], tuple[Holder, ...]]
 """By resource name and device id. More than one holder is a device that was handed out twice."""
@@ -64,7 +67,7 @@ class PodResources:
         from npu_agent.api.v1 import PodResourcesListerStub
 
         async with self._asking:
-            channel = Channel(path=str(self._socket))
+            channel = BoundedChannel(self._socket, most_bytes=MOST_BYTES)
 
             async def asked() -> T:
                 return await question(PodResourcesListerStub(channel))

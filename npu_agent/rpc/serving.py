@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
+from npu_agent.rpc.bounds import BoundedProtocol, InFlight
+from npu_agent.rpc.requests import RequestCodec
+
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+
+MOST_CONNECTIONS = 32
+"""Connections of one server at a time. kubelet has one, and each `npu-agent list --watch` one."""
 
 
 class KnownServer(Server):
     """A server of `handlers` that knows its connections. `on_change` is called whenever one comes or goes."""
 
     def __init__(self, handlers: Collection["IServable"], on_change: Callable[[], None] = lambda: None) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, codec=RequestCodec())
+        self.in_flight = InFlight()
         self.connections = 0
         """Connections that are begun, also those that have no transport yet."""
         self.transports: set[asyncio.Transport] = set()
@@ -37,12 +44,16 @@ class KnownServer(Server):
         self.transports.add(transport)
         if self._end is not None:
             self._end(transport)
+        elif len(self.transports) > MOST_CONNECTIONS:
+            transport.abort()
         self._ring()
 
     def closed(self, transport: asyncio.Transport | None) -> None:
         self.connections -= 1
         if transport is not None:
             self.transports.discard(transport)
+        # grpclib would keep what a connection leaves until ten more have come.
+        asyncio.get_running_loop().call_soon(self.__gc_collect__)
         self._ring()
 
     def close_connections(self) -> None:
@@ -83,9 +94,9 @@ async def accept_no_more(listening: Iterable[socket.socket]) -> None:
     await asyncio.sleep(0)
 
 
-class _Connection(H2Protocol):
+class _Connection(BoundedProtocol):
     def __init__(self, plain: H2Protocol, server: KnownServer) -> None:
-        super().__init__(plain.handler, plain.config, plain.h2_config)
+        super().__init__(plain.handler, plain.config, plain.h2_config, in_flight=server.in_flight)
         self._server = server
         self._transport: asyncio.Transport | None = None
 
