@@ -29,6 +29,7 @@ class Event(StrEnum):
     PROBLEM_CHANGED = "problem_changed"
     PROBLEM_ENDED = "problem_ended"
     PROBLEM_LASTS = "problem_lasts"
+    SELECTOR_MATCHES_NOTHING = "selector_matches_nothing"
     CONFIGURATION_APPLIED = "configuration_applied"
 
 
@@ -58,6 +59,7 @@ def changes(before: NodeState, after: NodeState) -> list[Change]:
         *_resources(before, after),
         *_accelerators(before.inventory, after.inventory, after),
         *_devices(before, after),
+        *_unmatched(before, after),
     ]
 
 
@@ -65,6 +67,13 @@ def _configuration(before: NodeState, after: NodeState) -> Iterator[Change]:
     if before.revision != after.revision:
         text = f"configuration {after.revision} is in force"
         yield Change(Event.CONFIGURATION_APPLIED, Level.INFO, text, {"revision": after.revision})
+
+
+def _unmatched(before: NodeState, after: NodeState) -> Iterator[Change]:
+    for place, texts in sorted(after.plan.unmatched.items()):
+        if before.plan.unmatched.get(place) != texts:
+            text = f"{place} of the configuration selects by what matches no card of this host: {texts}"
+            yield Change(Event.SELECTOR_MATCHES_NOTHING, Level.WARNING, text, {"place": place, "unmatched": texts})
 
 
 def _problems(before: NodeState, after: NodeState) -> Iterator[Change]:

@@ -10,7 +10,7 @@ from npu_agent.core.health import Health
 from npu_agent.core.identity import as_device_id, hashed
 from npu_agent.core.inventory import Inventory, Tracked
 from npu_agent.core.pool import Device, Pool
-from npu_agent.core.selection import ResourceSpec, Selector
+from npu_agent.core.selection import ResourceSpec, Selector, unmatched
 
 
 class Omission(StrEnum):
@@ -31,10 +31,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The pools by resource name, and by accelerator id the cards that are left out."""
+    """The pools by resource name, and by accelerator id the cards that are left out.
+
+    `unmatched` has by place in the configuration ("exclude", "furiosa.ai/npu") what of a selector matches nothing on this host.
+    """
 
     pools: Mapping[str, Pool] = field(default_factory=dict)
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    unmatched: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,17 @@ def plan(
         if old is not None:
             pool = old if pool == old else replace(pool, generation=old.generation + 1)
         pools[spec.name] = pool
-    return Plan(pools, left_out)
+    return Plan(pools, left_out, _unmatched(inventory, wanted, previous))
+
+
+def _unmatched(inventory: Inventory, wanted: Wanted, previous: Plan | None) -> Mapping[str, str]:
+    """Return what of the selectors matches none of the cards that have been seen, a text for each selector."""
+    cards = [tracked.accelerator for tracked in inventory.values()]
+    selectors = {spec.name: spec.selector for spec in wanted.resources}
+    if wanted.excluded is not None:
+        selectors["exclude"] = wanted.excluded
+    found = {place: "; ".join(texts) for place, selector in selectors.items() if (texts := unmatched(selector, cards))}
+    return previous.unmatched if previous is not None and previous.unmatched == found else found
 
 
 def _left_out(accelerator: Accelerator, wanted: Wanted) -> LeftOut | None:

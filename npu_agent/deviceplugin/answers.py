@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import lru_cache
 
-from npu_agent.api.v1beta1 import AllocateResponse, ContainerAllocateResponse, DeviceSpec, Mount
+from npu_agent.api.v1beta1 import AllocateResponse, CdiDevice, ContainerAllocateResponse, DeviceSpec, Mount
 from npu_agent.core.accelerator import ContainerEdits, DeviceNode
 from npu_agent.deviceplugin.lists import field
 
@@ -29,6 +29,8 @@ def _container(edits: ContainerEdits) -> bytes:
     rest = ContainerAllocateResponse(
         envs=dict(edits.environment),
         mounts=[Mount(container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only) for mount in edits.mounts],
+        annotations=dict(edits.annotations),
+        cdi_devices=[CdiDevice(name=name) for name in edits.cdi_devices],
     )
     return bytes(rest) + b"".join(_device(node) for node in edits.device_nodes)
 

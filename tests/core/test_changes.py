@@ -113,3 +113,11 @@ def test_a_device_that_is_withheld_is_told_with_the_reason_and_when_it_is_offere
 def test_resources_and_configurations_come_and_go() -> None:
     assert one(with_devices(), NodeState()).event is Event.RESOURCE_REMOVED
     assert one(NodeState(), NodeState(revision=2)).fields == {"revision": 2}
+
+
+def test_a_selector_that_matches_nothing_on_this_host_is_told_once() -> None:
+    before, after = NodeState(), NodeState(plan=Plan(unmatched={"exclude": "ids: rngd-7"}))
+    told = one(before, after)
+    assert (told.event, told.level) == (Event.SELECTOR_MATCHES_NOTHING, Level.WARNING)
+    assert told.text == "exclude of the configuration selects by what matches no card of this host: ids: rngd-7"
+    assert changes(after, after) == []

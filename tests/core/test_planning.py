@@ -174,3 +174,9 @@ def test_the_order_in_which_cards_are_found_changes_nothing(
     made = pools(with_odd_parts(accelerators), *specs)
     shuffled.shuffle(accelerators)
     assert pools(with_odd_parts(accelerators), *specs) == made
+
+
+def test_what_of_a_selector_matches_nothing_on_this_host_is_in_the_plan() -> None:
+    made = planned(ALL, ResourceSpec(NPU, Selector(families=("rngd",))), excluded=Selector(ids=("Q",)))
+    assert made.unmatched == {"exclude": "ids: Q"}
+    assert planned(ALL, ResourceSpec(NPU), previous=made).unmatched == {}
