@@ -42,7 +42,7 @@ lock: $(READY) ## Lock the newest allowed versions of the dependencies, with has
 clean: ## Remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(READY): requirements/development.txt
+$(READY): requirements/development.txt pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "npu-agent needs Python 3.11 or newer with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3." >&2; exit 1; }
 	@echo "preparing .venv"

@@ -27,6 +27,7 @@ from npu_agent.deviceplugin.link import KubeletLink
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
 from npu_agent.flow.tending import Tending
+from npu_agent.host.reaper import reap_orphans
 from npu_agent.host.watching import watch_folder
 from npu_agent.instance import Instance, only_instance
 from npu_agent.node.look import look
@@ -35,6 +36,8 @@ from npu_agent.node.node import Node
 from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import PodResources
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +73,15 @@ async def serve(options: Options) -> None:
     Raises what ends an agent (below core.errors.NpuAgentError), alone: a wrong option of a backend, another agent on this node, a
     runtime folder that cannot be used, kubelet's folder deleted below our mount, and NoDevice.
     """
-    # Signals come first: whatever the rest waits for, the agent ends when it is told to.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    # Signals come first: whatever the rest waits for, the agent ends when it is told to. Those that came earlier have waited (__main__).
+    with anyio.open_signal_receiver(*SIGNALS) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             async with anyio.create_task_group() as tasks:
                 ended = anyio.Event()
                 tasks.start_soon(_end_by_signal, signals, tasks.cancel_scope, ended)
+                if os.getpid() == 1:
+                    tasks.start_soon(_without_end, reap_orphans)
                 await _serve(options, ended)
                 ended.set()
                 tasks.cancel_scope.cancel()
