@@ -146,7 +146,8 @@ class _Agent:
             remove_stale_sockets(self._options.device_plugins)
             tasks.start_soon(_without_end, self._follow_plan)
             tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
-            tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring)
+            tell = partial(self._node.writer.tell, "watching kubelet's folder")
+            tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring, tell)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 

@@ -50,7 +50,7 @@ async def linking(
     link = KubeletLink(folder, pool or Current(POOL), Host(), tell=lambda text: told.set((*told.value, text)), ask=ask)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(link.run)
-        tasks.start_soon(watch_folder, folder, link.ring)
+        tasks.start_soon(watch_folder, folder, link.ring, lambda _: None)
         yield link
         tasks.cancel_scope.cancel()
 
@@ -179,9 +179,7 @@ async def test_a_register_that_fails_after_kubelet_accepted_it_is_not_repeated(s
         assert link.registration.value.endpoint != first
 
 
-async def test_a_kubelet_without_inotify_is_found_by_looking(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_kubelet_without_inotify_is_found_by_looking(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted() -> None:
         raise OSError(24, "Too many open files")
 
@@ -192,7 +190,6 @@ async def test_a_kubelet_without_inotify_is_found_by_looking(
         await sees(kubelet, ALL)
         await kubelet.restart()
         await sees(kubelet, ALL)
-    assert len([record for record in caplog.records if "inotify cannot be used (Too many open files)" in record.getMessage()]) == 1
 
 
 async def test_the_end_of_the_agent_is_seen_at_once_and_leaves_no_socket(short_dir: Path) -> None:
