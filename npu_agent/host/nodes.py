@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 
 from npu_agent.core.accelerator import DeviceNode
-from npu_agent.host.files import resolve
+from npu_agent.host.files import as_text, raise_if_short, resolve
 
 _MEMORY = 1
 """The major number of the kernel's memory devices."""
@@ -27,7 +27,7 @@ def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False) -
 
     Links are followed as the host would, and never out of it. What they end at must be a character device, of the driver's major
     number where that is known, and none of those that open the machine itself. `allow_plain_files` is for test beds that cannot make
-    device nodes. It stats files, so it is for a thread.
+    device nodes. It stats files, so it is for a thread. Raises ShortOfResources.
     """
     try:
         path = resolve(prefix, node.host_path)
@@ -35,7 +35,10 @@ def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False) -
     except FileNotFoundError:
         return SeenNode(node.host_path, "is not on the host")
     except OSError as error:
+        raise_if_short(error)
         return SeenNode(node.host_path, f"cannot be looked at: {error.strerror}")
+    if not path.isprintable():  # it could not be told to kubelet
+        return SeenNode(node.host_path, f"leads to {as_text(path)}, which is no text")
     via = "" if path == node.host_path else f" (it leads to {path})"
     if stat.S_ISREG(status.st_mode) and allow_plain_files:
         return SeenNode(path)

@@ -88,7 +88,8 @@ class Allocator:
         nodes = [node for part in parts for node in part.edits.device_nodes if not node.required]
 
         def look() -> frozenset[str]:
-            return frozenset(node.host_path for node in nodes if look_at(self._prefix, node, allow_plain_files=self._allow_plain_files))
+            seen = {node.host_path: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files) for node in nodes}
+            return frozenset(path for path, one in seen.items() if one.wrong)
 
         try:
             return await self._readers.read("all device nodes", look, timeout_s=LOOK_TIMEOUT_S)

@@ -1,12 +1,15 @@
 """What may be handed to a container, by what is really at the path of a node."""
 
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from npu_agent.core.accelerator import DeviceNode
+from npu_agent.host.errors import ShortOfResources
 from npu_agent.host.nodes import SeenNode, look_at
 
 PATH = "/dev/rngd/npu0mgmt"
@@ -88,3 +91,20 @@ def test_the_machine_itself_is_never_handed_out(root: Path, minor: int) -> None:
 def test_links_without_end_are_told(root: Path) -> None:
     (root / "dev/rngd/npu0mgmt").symlink_to("npu0mgmt")
     assert "cannot be looked at" in look_at(str(root), node()).wrong
+
+
+def test_a_link_to_a_name_that_is_no_text_is_refused_in_words(root: Path) -> None:
+    (root / "dev/rngd/npu0mgmt").symlink_to(os.fsdecode(b"/dev/odd\xff"))
+    make(root, os.fsdecode(b"/dev/odd\xff"))
+    assert look_at(str(root), node()) == SeenNode(PATH, "leads to /dev/odd�, which is no text")
+
+
+def test_a_limit_of_this_process_is_not_told_of_the_node(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root)
+
+    def short(path: str) -> NoReturn:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory", path)
+
+    monkeypatch.setattr(os, "lstat", short)
+    with pytest.raises(ShortOfResources, match="there is no memory left"):
+        look_at(str(root), node())

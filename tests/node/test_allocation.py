@@ -56,6 +56,7 @@ async def test_optional_nodes_are_given_only_where_the_host_has_them(root: Path)
         assert await node.absent_nodes() == {"/dev/npu/ar"}
         make(root, "ar")
         assert await given(node, "a") == ["/dev/npu/a", "/dev/npu/ar"]
+        assert await node.absent_nodes() == set()
 
 
 async def test_a_node_that_is_a_link_is_given_as_what_it_leads_to(root: Path) -> None:
