@@ -46,13 +46,16 @@ def after_scan(
     """Return the inventory after a scan that found `found`; `doubts` has for new ones what they may be (see `naming`).
 
     A new card is unhealthy until it has been read. One that is not there any more stays, as vanished and unhealthy, until `forget`
-    lets it go. So does one that containers can no longer be given. One that comes back has to prove itself like one that failed.
+    lets it go. So does one that containers can no longer be given. One that comes back has to prove itself like one that failed. One
+    that was never usable goes at once: nobody was told of it, and it may be there still under the name that its driver gave it.
     """
     present = {accelerator.id: accelerator for accelerator in found}
     doubts = doubts or {}
     after: dict[str, Tracked] = {}
     for id, tracked in inventory.items():
         seen = present.pop(id, None)
+        if seen is None and tracked.accelerator.unusable and tracked.vanished_at is None:
+            continue
         if seen is None or (seen.unusable and not tracked.accelerator.unusable):
             after[id] = _vanished(tracked, seen, now)
         elif tracked.vanished_at is not None:

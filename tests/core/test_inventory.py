@@ -90,6 +90,11 @@ def test_a_card_that_loses_its_reason_to_be_unusable_is_a_new_one() -> None:
     assert bound["card"].health.healthy
 
 
+def test_a_card_that_was_never_usable_goes_at_once_and_may_be_there_under_another_name() -> None:
+    inventory = scan(scan({}, UNBOUND, now=1), replace(CARD, id="its-uuid"), now=2)
+    assert [(id, tracked.vanished_at) for id, tracked in inventory.items()] == [("its-uuid", None)]
+
+
 def test_a_vanished_card_is_forgotten_once_nobody_holds_it() -> None:
     away = scan(scan({}, CARD, now=1.0), now=2.0)
     assert forget(away, frozenset({"card"}), now=at(9999.0), linger_s=300) is away
