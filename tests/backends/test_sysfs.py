@@ -297,3 +297,13 @@ async def test_the_number_of_its_driver_is_known_of_the_node_that_is_the_entry_i
     majors = {node.host_path: node.major for node in edits(await only(backend)).device_nodes}
     assert majors.pop("/dev/rngd/npu0mgmt") == major
     assert set(majors.values()) == {0}
+
+
+async def test_a_card_that_its_driver_marks_late_is_found_however_often_it_was_looked_at(tree: HostTree, backend: SysfsBackend) -> None:
+    card = tree.rngd()
+    tree.set(card, "device_type", None)
+    for _ in range(4):
+        assert "its device_type is missing" in (await only(backend)).unusable
+    tree.set(card, "device_type", "RNGD\n")
+    accelerator = await only(backend)
+    assert (accelerator.id, accelerator.unusable) == (card.uuid, "")

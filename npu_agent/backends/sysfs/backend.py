@@ -137,7 +137,8 @@ class SysfsBackend(Backend):
             return
         if entry == known:
             known.confirmed = True
-            self._settled.add(sighting)
+            if not known.unmarked:
+                self._settled.add(sighting)
         elif entry.complete:
             self._entries[sighting] = entry
 

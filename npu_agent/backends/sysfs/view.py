@@ -50,11 +50,11 @@ class Sighting:
 class Entry:
     """What an entry says of its card. `read` fills it in, so what a read that hangs has found so far is there too.
 
-    `refusal` says why the entry is no card of the family, `trouble` why it cannot be told; both are empty for one that is. `unnamed`
-    are those attributes with its uuid and its serial that are not there, which a driver may be about to make. `major` is the number of
-    the driver of the entry's own device node, 0 if there is none. `health` has the rules with the path of the attribute of each.
-    `confirmed` is set when a second read has said the same, `late` while nobody waits for the read any more, and `hangs` when it did
-    not come back in its time.
+    `refusal` says why the entry is no card of the family, `trouble` why it cannot be told; both are empty for one that is. A driver may
+    be about to make what is not there: `unmarked` says that the refusal is for a missing mark, `unnamed` which of uuid and serial are
+    missing. `major` is the number of the driver of the entry's own device node, 0 if there is none. `health` has the rules with the
+    path of the attribute of each. `confirmed` is set when a second read has said the same, `late` while nobody waits for the read any
+    more, and `hangs` when it did not come back in its time.
     """
 
     sighting: Sighting
@@ -66,6 +66,7 @@ class Entry:
     pci_address: str = ""
     function: PciFunction | None = None
     notice: str = ""
+    unmarked: bool = False
     unnamed: tuple[str, ...] = ()
     major: int = 0
     values: dict[str, str] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class Entry:
         """Read what identifies the card, through the host's root `prefix`. Raises ShortOfResources."""
         self.trouble = self.refusal = self.notice = self.pci_address = ""
         self.function = None
+        self.unmarked = False
         try:
             self.folder = resolve(prefix, self.sighting.path)
             if not _is_folder(prefix + self.folder):
@@ -130,6 +132,7 @@ class Entry:
         for attribute, expected in guards.items():
             text = self._attribute(prefix, attribute)
             if text not in expected:
+                self.unmarked = text is None
                 said = "is missing" if text is None else f"reads {text!r}"
                 return f"its {attribute} {said} and not {' or '.join(map(repr, expected))}"
         # A class folder without marks of its own is shared by drivers of many vendors, so the PCI id must tell.
