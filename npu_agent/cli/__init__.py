@@ -1,13 +1,18 @@
 """The command line. Each command is a module of its own, imported when it is used: `serve` starts without paying for the others."""
 
 import importlib
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from npu_agent.cli import streams
+from npu_agent.core.errors import NpuAgentError
+
 COMMANDS = {
     "serve": "npu_agent.cli.serve",
     "list": "npu_agent.cli.list",
+    "describe": "npu_agent.cli.describe",
     "config": "npu_agent.cli.config",
     "fake": "npu_agent.cli.fake",
     "demo": "npu_agent.cli.demo",
@@ -43,8 +48,16 @@ class _Commands(TyperGroup):
 app = new_app(name="npu-agent", cls=_Commands)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        importlib.import_module("npu_agent.cli.version").version()
+        raise typer.Exit
+
+
 @app.callback()
-def npu_agent() -> None:
+def npu_agent(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
     """Give the accelerators of this node to the pods of Kubernetes.
 
     Exit codes: 0 done, 1 it failed, 2 a wrong option or configuration, 130 interrupted.
@@ -53,4 +66,9 @@ def npu_agent() -> None:
 
 def main() -> None:
     """Run the command line and end the process."""
-    app(prog_name="npu-agent")
+    streams.guard()
+    try:
+        app(prog_name="npu-agent")
+    except NpuAgentError as error:
+        typer.echo(f"npu-agent: {error}", err=True)
+        raise SystemExit(error.exit_status) from None

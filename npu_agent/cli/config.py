@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 File = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in"),
+    typer.Argument(
+        readable=False,
+        allow_dash=True,
+        metavar="[FILE]",
+        envvar="NPU_AGENT_CONFIG",
+        help="The configuration, a YAML file; - for standard input.",
+        show_default="built in",
+    ),
 ]
 
 
@@ -20,9 +27,10 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands to `app`."""
     from npu_agent.cli import new_app
 
-    group = new_app(name="config", help="Check a configuration, or show it with its defaults.")
+    group = new_app(name="config", help="Check a configuration, show it with its defaults, or print its schema.")
     group.command()(check)
     group.command()(show)
+    group.command()(schema)
     app.add_typer(group)
 
 
@@ -43,6 +51,17 @@ def show(file: File = None, host_root: paths.HostRoot = Path("/")) -> None:
     from npu_agent.schema.document import dump
 
     exits.output(dump(to_data(_checked(file, host_root))), end="")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a configuration, for editors and other tools."""
+    import json
+
+    from npu_agent.backends.fake.cards import Options as FakeOptions
+    from npu_agent.backends.sysfs.options import Options as SysfsOptions
+    from npu_agent.config.schema import json_schema
+
+    exits.output(json.dumps(json_schema({"fake": FakeOptions, "sysfs": SysfsOptions}), indent=2))
 
 
 def _checked(file: Path | None, host_root: Path) -> "Configuration":

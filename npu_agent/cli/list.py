@@ -1,22 +1,18 @@
 """`npu-agent list`: the accelerators of this node, how they are and who has them."""
 
-import os
+import shutil
 import sys
-from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from npu_agent.cli import exits, paths
+from npu_agent.cli import exits, paths, streams
+from npu_agent.cli.asking import Question, question, selected
 
 if TYPE_CHECKING:
     from npu_agent.cli.listing import Listing
-    from npu_agent.config.configuration import Configuration
-
-SCAN_AGAIN_S = 2.0
-"""Seconds between two looks at the host while `--watch` finds no agent to follow."""
 
 
 class Output(StrEnum):
@@ -24,6 +20,7 @@ class Output(StrEnum):
 
     TABLE = "table"
     WIDE = "wide"
+    NAME = "name"
     JSON = "json"
     YAML = "yaml"
 
@@ -34,11 +31,19 @@ def register(app: typer.Typer) -> None:
 
 
 def list_accelerators(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CARD]...", help="Only these: ids, names, PCI addresses, uuids or serials.", show_default="all"),
+    ] = None,
     output: Annotated[
         Output,
-        typer.Option("--output", "-o", envvar="NPU_AGENT_OUTPUT", help="A table, a table with more columns, or data with a stable form."),
+        typer.Option(
+            "--output", "-o", envvar="NPU_AGENT_OUTPUT", help="A table, one with more columns, ids alone, or data with a stable form."
+        ),
     ] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again after each change, until interrupted.")] = False,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")] = False,
     runtime_dir: paths.RuntimeDir = None,
     config: paths.Config = None,
     backend: paths.Backends = None,
@@ -48,120 +53,96 @@ def list_accelerators(
 ) -> None:
     """List the accelerators of this node.
 
-    The running agent is asked; where none answers, the host itself is looked at, with the options from --config on. It needs no root
-    where files and sockets can be read without.
+    The running agent is asked; where none answers, or where --config, --backend or --host-root is given, the host itself is looked at
+    with the options from --config on. It needs no root where files and sockets can be read without.
     """
     import asyncio
 
-    socket = paths.pod_resources(pod_resources, kubelet_dir)
-    question = _Question(paths.runtime_dir(runtime_dir), config, backend, host_root, socket)
-    asyncio.run(_watch(question, output) if watch else _once(question, output))
+    asked = question(
+        context,
+        runtime_dir=runtime_dir,
+        config=config,
+        backend=backend,
+        host_root=host_root,
+        kubelet_dir=kubelet_dir,
+        pod_resources=pod_resources,
+    )
+    shown = _Shown(output, names or [], headers=not no_headers)
+    asyncio.run(_watch(asked, shown) if watch else _once(asked, shown))
 
 
-class _Question:
-    """Whom to ask, and how. Without an agent it says so once, on standard error."""
+class _Shown:
+    """What is to be shown of a listing, and how."""
 
-    def __init__(self, runtime_dir: Path, config: Path | None, backends: list[str] | None, host_root: Path, pod_resources: Path) -> None:
-        self._runtime_dir = runtime_dir
-        self._config = config
-        self._backends = backends
-        self._host_root = host_root
-        self._pod_resources = pod_resources
-        self._loaded: Configuration | None = None
+    def __init__(self, output: Output, names: list[str], *, headers: bool) -> None:
+        self._output = output
+        self._names = names
+        self._headers = headers
+        self.is_table = output in (Output.TABLE, Output.WIDE)
 
-    async def ask(self) -> "Listing":
-        """Return what the agent knows, else what the host shows."""
+    def listing(self, status: object, source: str) -> "Listing":
         from npu_agent.cli.listing import listing_of
-        from npu_agent.control.client import AgentClient
-        from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
-        try:
-            async with AgentClient(self._runtime_dir) as client:
-                return listing_of(await client.status(with_holders=True), "agent")
-        except AgentRefused as error:
-            exits.failure(f"the agent did not answer: {error}")
-        except AgentUnreachable as error:
-            return await self._scan(str(error))
+        return selected(listing_of(status, source), self._names)  # type: ignore[arg-type]
 
-    async def follow(self) -> "AsyncIterator[Listing]":
-        """Yield the same again after each change, for ever."""
-        import anyio
+    def text(self, listing: "Listing", *, one_of_many: bool = False, height: int | None = None) -> str:
+        import time
 
-        from npu_agent.cli.listing import listing_of
-        from npu_agent.control.client import AgentClient
-        from npu_agent.control.errors import AgentRefused, AgentUnreachable
+        import msgspec
 
-        while True:
-            try:
-                async with AgentClient(self._runtime_dir) as client:
-                    async for status in client.follow(with_holders=True):
-                        self._loaded = None
-                        yield listing_of(status, "agent")
-            except AgentRefused as error:
-                exits.failure(f"the agent did not answer: {error}")
-            except AgentUnreachable as error:
-                yield await self._scan(str(error))
-            await anyio.sleep(SCAN_AGAIN_S)
+        if self._output is Output.NAME:
+            return "\n".join(accelerator.id for accelerator in listing.accelerators)
+        if self._output is Output.JSON:
+            encoded = msgspec.json.encode(listing)
+            return streams.escaped_data((encoded if one_of_many else msgspec.json.format(encoded, indent=2)).decode())
+        if self._output is Output.YAML:
+            from npu_agent.schema.document import dump
 
-    async def _scan(self, why: str) -> "Listing":
-        from npu_agent.agent import scan
-        from npu_agent.backends.errors import BackendError
-        from npu_agent.cli.listing import listing_of
-        from npu_agent.config.errors import ConfigurationError
+            return ("---\n" if one_of_many else "") + streams.escaped_data(dump(msgspec.to_builtins(listing)).rstrip("\n"))
+        from npu_agent.cli.table import table
 
-        if self._loaded is None:
-            self._loaded = await paths.configuration(self._config, self._backends, self._host_root)
-            exits.note(f"{why}; this is the host itself")
-        try:
-            return listing_of(await scan(self._loaded, host_root=self._host_root, pod_resources=self._pod_resources), "scan")
-        except (BackendError, ConfigurationError) as error:
-            exits.usage(str(error))
+        return table(
+            listing,
+            wide=self._output is Output.WIDE,
+            now=time.time(),
+            colours=streams.has_colours(),
+            width=shutil.get_terminal_size().columns if streams.is_terminal() else None,
+            height=height,
+            headers=self._headers,
+        )
 
 
-async def _once(question: _Question, output: Output) -> None:
-    listing = await question.ask()
+async def _once(asked: Question, shown: _Shown) -> None:
+    listing = shown.listing(*await asked.ask())
     for text in _remarks(listing):
         exits.note(text)
-    exits.output(_text(listing, output))
+    text = shown.text(listing)
+    exits.output(text, end="\n" if text else "")
 
 
-async def _watch(question: _Question, output: Output) -> None:
-    on_terminal = sys.stdout.isatty() and output in (Output.TABLE, Output.WIDE)
-    shown: object = None
-    async for listing in question.follow():
-        text = _text(listing, output, one_of_many=True)
+async def _watch(asked: Question, shown: _Shown) -> None:
+    on_terminal = shown.is_table and streams.is_terminal()
+    before: object = None
+    async for status, source in asked.follow():
+        listing = shown.listing(status, source)
         if on_terminal:
             # From the top left: home, the text with the rest of each line erased, then the rest of the screen.
-            source = ["no agent answers; this is the host itself"] if listing.source == "scan" else []
-            lines = [*text.splitlines(), "", *source, *_remarks(listing)]
-            exits.output("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="")
-        elif listing != shown:
-            exits.output(text)
-            shown = listing
+            said = ["no agent is asked; this is the host itself"] if listing.source == "scan" else []
+            size = shutil.get_terminal_size()
+            below = ["", *said, *_remarks(listing)] if said or _remarks(listing) else []
+            below = [line[: size.columns] for line in below][: size.lines // 2]
+            lines = shown.text(listing, one_of_many=True, height=size.lines - len(below) - 1).splitlines()
+            exits.output("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in [*lines, *below]) + "\x1b[J", end="")
+        elif listing != before:
+            exits.output(shown.text(listing, one_of_many=True))
+            before = listing
         sys.stdout.flush()
 
 
 def _remarks(listing: "Listing") -> list[str]:
-    remarks = list(listing.problems)
+    remarks = [f"{problem.source}: {problem.text}" for problem in listing.problems]
     if listing.holders_problem:
         remarks.append(listing.holders_problem)
     if not listing.accelerators:
         remarks.append("there is no accelerator on this host that a configured backend knows")
     return remarks
-
-
-def _text(listing: "Listing", output: Output, *, one_of_many: bool = False) -> str:
-    import time
-
-    import msgspec
-
-    if output is Output.JSON:
-        encoded = msgspec.json.encode(listing)
-        return (encoded if one_of_many else msgspec.json.format(encoded, indent=2)).decode()
-    if output is Output.YAML:
-        from npu_agent.schema.document import dump
-
-        return ("---\n" if one_of_many else "") + dump(msgspec.to_builtins(listing)).rstrip("\n")
-    from npu_agent.cli.table import table
-
-    return table(listing, wide=output is Output.WIDE, now=time.time(), colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)

@@ -10,7 +10,7 @@ from msgspec import Meta
 if TYPE_CHECKING:
     from npu_agent.api.npu_agent.v1 import Accelerator, Device, Resource, Status
 
-SCHEMA = 1
+SCHEMA = 2
 """It grows when a field changes its meaning or goes away; new fields do not change it."""
 
 Time = Annotated[str, Meta(description="in UTC, as in `2026-01-31T12:00:00Z`")]
@@ -50,7 +50,7 @@ class AcceleratorShown(msgspec.Struct, frozen=True):
     family: str
     name: Annotated[str, Meta(description="the kernel's name, which can change with a reboot")] | None
     resource: Annotated[str, Meta(description="the resource that its devices belong to")] | None
-    state: Literal["healthy", "unhealthy", "unusable", "vanished", "excluded"]
+    state: Literal["healthy", "unhealthy", "withheld", "unusable", "vanished", "excluded", "unselected"]
     reason: Annotated[str, Meta(description="why it is in this state")] | None
     since: Annotated[Time, Meta(description="when this state began; null in a scan")] | None
     numa_node: int | None
@@ -61,7 +61,17 @@ class AcceleratorShown(msgspec.Struct, frozen=True):
     driver: str | None
     location: Annotated[list[str], Meta(description="the path from the root of the machine's tree down to the card")]
     device_nodes: Annotated[list[str], Meta(description="paths on the host")]
+    attributes: Annotated[dict[str, str], Meta(description="what else its backend knows, which selectors may ask for")]
+    notices: Annotated[list[str], Meta(description="what to know of a card that can be used all the same")]
     devices: list[DeviceShown]
+
+
+class ProblemShown(msgspec.Struct, frozen=True):
+    """Something that the agent cannot do, for as long as it lasts."""
+
+    source: Annotated[str, Meta(description="whose it is, such as `backend sysfs`")]
+    text: Annotated[str, Meta(description="what it is, and what to do about it")]
+    since: Annotated[Time, Meta(description="when it began; null in a scan")] | None
 
 
 class RegistrationShown(msgspec.Struct, frozen=True):
@@ -90,7 +100,8 @@ class Listing(msgspec.Struct, frozen=True):
     schema: Annotated[int, Meta(description="the version of this form")]
     source: Annotated[Literal["agent", "scan"], Meta(description="who was asked: the running agent, or the host itself")]
     version: Annotated[str, Meta(description="the version of who answered")]
-    problems: Annotated[list[str], Meta(description="what the agent cannot do now, and what to do about it")]
+    revision: Annotated[int, Meta(description="which configuration is in force; it grows with each that is applied")]
+    problems: Annotated[list[ProblemShown], Meta(description="what the agent cannot do now")]
     holders_problem: Annotated[str, Meta(description="why holders are not known")] | None
     resources: list[ResourceShown]
     accelerators: list[AcceleratorShown]
@@ -107,7 +118,8 @@ def listing_of(status: "Status", source: Literal["agent", "scan"]) -> Listing:
         schema=SCHEMA,
         source=source,
         version=status.version,
-        problems=[f"{problem.source}: {problem.text}" for problem in status.problems],
+        revision=status.revision,
+        problems=[ProblemShown(problem.source, problem.text, _time(problem.since, source)) for problem in status.problems],
         holders_problem=status.holders_problem or None,
         resources=[_resource(resource, holders_known) for resource in status.resources],
         accelerators=[_accelerator(accelerator, devices.get(accelerator.id, []), source) for accelerator in status.accelerators],
@@ -144,6 +156,8 @@ def _accelerator(accelerator: "Accelerator", devices: Sequence[DeviceShown], sou
         driver=accelerator.driver or None,
         location=list(accelerator.location),
         device_nodes=list(accelerator.device_nodes),
+        attributes=dict(accelerator.attributes),
+        notices=list(accelerator.notices),
         devices=list(devices),
     )
 

@@ -5,6 +5,9 @@ import logging
 import sys
 import time
 
+from npu_agent.cli.streams import escaped_data
+from npu_agent.core.text import escaped
+
 
 def set_up(level: str, form: str) -> None:
     """Log from `level` on ("debug", "info", "warning", "error") in `form` ("text" or "json")."""
@@ -21,25 +24,28 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record in one line, and a traceback after it where there is one."""
-        line = f"{_time(record)} {record.levelname.lower():<7} {_one_line(record.getMessage())}"
+        line = f"{_time(record)} {record.levelname.lower():<7} {escaped(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One object with `time`, `level`, `logger`, `message`, and `error` where there is a traceback."""
+    """One object with `time`, `level`, `logger`, `event` and its fields where it is one, `message`, and `error` with a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a JSON object."""
-        fields = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        event = getattr(record, "event", None)
+        fields = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **({"event": event} if event else {}),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        return escaped_data(json.dumps(fields, ensure_ascii=False, default=str))
 
 
 def _time(record: logging.LogRecord) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
-
-
-def _one_line(text: str) -> str:
-    # What pods and drivers say may hold line breaks, and must not look like lines of ours.
-    return text.replace("\r", "\\r").replace("\n", "\\n")

@@ -12,8 +12,12 @@ from npu_agent.cli import exits
 if TYPE_CHECKING:
     from npu_agent.config.configuration import Configuration
 
+# What cannot be read is told by whoever reads it, and only if somebody does.
 Config = Annotated[
-    Path | None, typer.Option("--config", "-c", envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in")
+    Path | None,
+    typer.Option(
+        "--config", "-c", readable=False, envvar="NPU_AGENT_CONFIG", help="The configuration, a YAML file.", show_default="built in"
+    ),
 ]
 Backends = Annotated[
     list[str] | None,
@@ -26,14 +30,18 @@ Backends = Annotated[
     ),
 ]
 HostRoot = Annotated[
-    Path, typer.Option(envvar="NPU_AGENT_HOST_ROOT", help="Where the host's / is mounted; all of /sys and /dev is looked for below it.")
+    Path,
+    typer.Option(
+        readable=False, envvar="NPU_AGENT_HOST_ROOT", help="Where the host's / is mounted; all of /sys and /dev is looked for below it."
+    ),
 ]
 KubeletDir = Annotated[
-    Path, typer.Option(envvar="NPU_AGENT_KUBELET_DIR", help="kubelet's folder; it holds device-plugins and pod-resources.")
+    Path, typer.Option(readable=False, envvar="NPU_AGENT_KUBELET_DIR", help="kubelet's folder; it holds device-plugins and pod-resources.")
 ]
 PodResources = Annotated[
     Path | None,
     typer.Option(
+        readable=False,
         envvar="NPU_AGENT_POD_RESOURCES",
         help="kubelet's PodResources socket, where kubelet has another --root-dir.",
         show_default="KUBELET_DIR/pod-resources/kubelet.sock",
@@ -42,6 +50,7 @@ PodResources = Annotated[
 RuntimeDir = Annotated[
     Path | None,
     typer.Option(
+        readable=False,
         envvar="NPU_AGENT_RUNTIME_DIR",
         help="The folder of the agent's lock and its own socket.",
         show_default="/run/npu-agent, or a folder of yours without root",

@@ -31,10 +31,12 @@ class AgentClient:
         if self._channel is not None:
             self._channel.close()
 
-    async def status(self, *, with_holders: bool = False) -> Status:
+    async def status(self, *, with_holders: bool = False, with_details: bool = False) -> Status:
         """Return what the agent knows now."""
         with self._told():
-            return await call(self._stub.get_status(GetStatusRequest(with_holders=with_holders), timeout=ANSWER_TIMEOUT_S))
+            return await call(
+                self._stub.get_status(GetStatusRequest(with_holders=with_holders, with_details=with_details), timeout=ANSWER_TIMEOUT_S)
+            )
 
     async def follow(self, *, with_holders: bool = False) -> AsyncIterator[Status]:
         """Yield what the agent knows now, and again after each change, until the agent ends."""

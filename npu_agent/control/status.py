@@ -10,6 +10,7 @@ from npu_agent.core.inventory import Tracked
 from npu_agent.core.planning import Omission
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.state import Holders, NodeState
+from npu_agent.core.text import natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ def status_of(
     with_holders: bool = True,
     with_details: bool = False,
 ) -> v1.Status:
-    """Return the state as a message: accelerators by place in the machine, resources and devices by name."""
+    """Return the state as a message: accelerators by place in the machine as people count, resources by name."""
     holders: Holders = (state.holders or {}) if with_holders else {}
-    tracked = sorted(state.inventory.values(), key=lambda tracked: (tracked.accelerator.location, tracked.accelerator.id))
+    tracked = sorted(state.inventory.values(), key=lambda one: ([*map(natural, one.accelerator.location)], natural(one.accelerator.id)))
     withheld = {device.accelerator_id: device.withheld for pool in state.plan.pools.values() for device in pool.devices if device.withheld}
     return v1.Status(
         version=process.version,

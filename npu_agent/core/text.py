@@ -1,5 +1,7 @@
 """Text of others made fit to be shown: what cards, drivers, pods, files and peers say of themselves must not steer a terminal or a log."""
 
+import re
+
 MOST = 300
 
 
@@ -32,3 +34,8 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text)
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return what sorts texts as people count: 2 before 10."""
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"([0-9]+)", text)]

@@ -76,5 +76,5 @@ def test_the_shell_completes_commands_and_choices() -> None:
         return npu_agent(_NPU_AGENT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(position)).stdout.split()
 
     assert completed("npu-agent con", 1) == ["config"]
-    assert completed("npu-agent config ", 2) == ["check", "show"]
-    assert completed("npu-agent list --output ", 3) == ["table", "wide", "json", "yaml"]
+    assert completed("npu-agent config ", 2) == ["check", "show", "schema"]
+    assert completed("npu-agent list --output ", 3) == ["table", "wide", "name", "json", "yaml"]

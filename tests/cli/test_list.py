@@ -48,7 +48,7 @@ def _listed_when(agent: RunningAgent, holds: Any) -> dict[str, Any]:
 
 
 def test_without_an_agent_the_host_itself_is_looked_at_and_that_is_said(configuration: Path, tmp_path: Path) -> None:
-    listed = npu_agent("list", "--config", configuration, "--runtime-dir", tmp_path, "--kubelet-dir", tmp_path)
+    listed = npu_agent("list", "--runtime-dir", tmp_path, "--kubelet-dir", tmp_path, NPU_AGENT_CONFIG=str(configuration))
     assert listed.returncode == 0
     assert f"no agent answers on {tmp_path}/agent.sock: No such file or directory; this is the host itself" in listed.stderr
     assert "kubelet cannot be asked who holds devices" in listed.stderr
@@ -118,12 +118,14 @@ def test_json_and_yaml_say_the_same_with_every_field_there(configuration: Path, 
         "driver": "fake",
         "location": ["numa1", "left"],
         "device_nodes": ["/dev/null"],
+        "attributes": {},
+        "notices": [],
         "devices": [
             {"id": "left", "resource": "furiosa.ai/npu", "partition": None, "healthy": True, "reason": None, "since": None, "holders": None}
         ],
     }
     assert listing["resources"] == [{"name": "furiosa.ai/npu", "devices": 3, "healthy": 3, "held": None, "registration": None}]
-    assert (listing["schema"], listing["source"], listing["problems"]) == (1, "scan", [])
+    assert (listing["schema"], listing["source"], listing["problems"]) == (2, "scan", [])
 
 
 def test_the_cards_of_a_host_are_listed_without_any_configuration(tmp_path: Path) -> None:
@@ -151,7 +153,9 @@ def test_a_host_without_accelerators_is_no_failure(tmp_path: Path) -> None:
 def test_a_table_is_in_colour_on_a_terminal_unless_that_is_not_wanted(configuration: Path, tmp_path: Path) -> None:
     argv = [PROGRAM, "list", "-c", str(configuration), "--runtime-dir", str(tmp_path)]
     assert b"\x1b[32mhealthy" in _on_terminal(argv)
+    assert b"\x1b[32mhealthy" in _on_terminal(argv, NO_COLOR="")
     assert b"\x1b[" not in _on_terminal(argv, NO_COLOR="1")
+    assert b"\x1b[" not in _on_terminal(argv, TERM="dumb")
     assert "\x1b[" not in npu_agent(*argv[1:]).stdout
 
 
@@ -172,12 +176,13 @@ def _on_terminal(argv: list[str], **variables: str) -> bytes:
 
 
 def test_a_watch_without_an_agent_finds_the_one_that_starts(configuration: Path, tmp_path: Path) -> None:
-    folders = ["-c", str(configuration), "--runtime-dir", str(tmp_path / "run"), "--kubelet-dir", str(tmp_path)]
+    folders = ["--runtime-dir", str(tmp_path / "run"), "--kubelet-dir", str(tmp_path)]
     argv = [PROGRAM, "list", "--watch", "-o", "json", *folders]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as watch:
+    variables = environment(NPU_AGENT_CONFIG=str(configuration))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=variables) as watch:
         assert watch.stdout is not None
         assert json.loads(watch.stdout.readline())["source"] == "scan"
-        with subprocess.Popen([PROGRAM, "serve", *folders], stderr=subprocess.DEVNULL, env=environment()) as agent:
+        with subprocess.Popen([PROGRAM, "serve", *folders], stderr=subprocess.DEVNULL, env=variables) as agent:
             assert json.loads(watch.stdout.readline())["source"] == "agent"
             agent.kill()
         watch.kill()
@@ -211,7 +216,7 @@ def test_a_reader_that_goes_away_is_no_traceback(agent: RunningAgent) -> None:
     [
         (["--backend", "nope"], "there is no backend 'nope'; there are fake, sysfs"),
         (["--config", "/missing.yaml"], "/missing.yaml: cannot be read: No such file or directory"),
-        (["-o", "xml"], "'xml' is not one of 'table', 'wide', 'json', 'yaml'"),
+        (["-o", "xml"], "'xml' is not one of 'table', 'wide', 'name', 'json', 'yaml'"),
     ],
 )
 def test_a_wrong_option_is_status_2_with_one_line_that_says_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -219,3 +224,97 @@ def test_a_wrong_option_is_status_2_with_one_line_that_says_what_is_wrong(tmp_pa
     assert listed.returncode == 2
     assert said in listed.stderr
     assert "Traceback" not in listed.stderr
+
+
+def test_options_that_say_what_to_look_at_are_not_ignored_beside_an_agent(agent: RunningAgent, tmp_path: Path) -> None:
+    tree = HostTree(tmp_path / "host")
+    card = tree.rngd()
+    listed = npu_agent("list", "-o", "json", "--host-root", tree.root, "--runtime-dir", agent.runtime_dir)
+    assert "--host-root is given, so no agent is asked; this is the host itself" in listed.stderr
+    assert [(one["id"], one["backend"]) for one in json.loads(listed.stdout)["accelerators"]] == [(card.uuid, "sysfs")]
+
+
+@pytest.mark.parametrize("name", ["left", "npu2", "6d:00.0", "0000:6D:00.0", "a-b", "s1"])
+def test_a_card_is_found_by_whatever_it_is_called(configuration: Path, tmp_path: Path, name: str) -> None:
+    listed = npu_agent("list", name, "-o", "name", "-c", configuration, "--runtime-dir", tmp_path)
+    assert listed.stdout == "left\n"
+
+
+def test_a_card_that_is_not_there_is_status_1(configuration: Path, tmp_path: Path) -> None:
+    listed = npu_agent("list", "nobody", "-c", configuration, "--runtime-dir", tmp_path)
+    assert listed.returncode == 1
+    assert "there is no accelerator 'nobody'; npu-agent list shows those that there are" in listed.stderr
+
+
+def test_the_titles_can_be_left_out(configuration: Path, tmp_path: Path) -> None:
+    listed = npu_agent("list", "left", "--no-headers", "-c", configuration, "--runtime-dir", tmp_path)
+    assert listed.stdout.startswith("left ")
+
+
+def test_output_that_cannot_be_written_is_status_1_and_one_line(configuration: Path, tmp_path: Path) -> None:
+    command = f"{PROGRAM} list -c {configuration} --runtime-dir {tmp_path}"
+    for redirection, said in ((">&-", "standard output is closed"), (">/dev/full", "No space left on device")):
+        ran = subprocess.run(["sh", "-c", f"{command} {redirection}"], capture_output=True, text=True, env=environment(), check=False)
+        assert ran.returncode == 1
+        assert ran.stderr.splitlines()[-1] == f"npu-agent: the output cannot be written: {said}"
+        assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_remarks_that_cannot_be_written_cost_nothing(configuration: Path, tmp_path: Path, redirection: str) -> None:
+    command = f"{PROGRAM} list left -o name -c {configuration} --runtime-dir {tmp_path} {redirection}"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment(), check=False)
+    assert (ran.returncode, ran.stdout) == (0, "left\n")
+
+
+def test_what_an_encoding_does_not_have_is_escaped(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("backends: {fake: {accelerators: [{id: a, firmware: 한글}]}}\n")
+    ran = subprocess.run(
+        [PROGRAM, "list", "-c", str(config), "--runtime-dir", str(tmp_path)],
+        capture_output=True,
+        env=environment(PYTHONIOENCODING="latin-1"),
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert rb"\ud55c\uae00" in ran.stdout
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_data_have_no_character_that_steers_a_terminal_and_stay_exact(tmp_path: Path, form: str) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text('backends: {fake: {accelerators: [{id: a, firmware: "1\\x9b2\\u202e\\U0001f600\\u2028"}]}}\n')
+    shown = npu_agent("list", "-o", form, "-c", config, "--runtime-dir", tmp_path).stdout
+    assert shown.replace("\n", "").isprintable()
+    data: Any = json.loads(shown) if form == "json" else parse(shown).data
+    assert data["accelerators"][0]["firmware"] == "1\x9b2\u202e\U0001f600\u2028"
+
+
+def test_an_option_with_an_escape_sequence_is_told_as_plain_text(tmp_path: Path) -> None:
+    ran = subprocess.run([PROGRAM, "list", "-o", "\x1b[31mred"], capture_output=True, text=True, env=environment(), check=False)
+    assert ran.returncode == 2
+    assert "\x1b" not in ran.stderr
+    assert r"\x1b[31mred" in ran.stderr
+
+
+def test_all_of_a_card_is_described(configuration: Path, tmp_path: Path) -> None:
+    described = npu_agent("describe", "left", "-c", configuration, "--runtime-dir", tmp_path).stdout
+    for line in ("ID:          left", "NUMA node:   1", "PCI address: 0000:6d:00.0", "  left of furiosa.ai/npu: healthy; held by ?"):
+        assert line in described.splitlines()
+    assert "Whole card:\n  node /dev/null as /dev/fake/npu2 (rw)" in described
+    assert "Part pe0-1 (2core):" in described
+
+
+def test_the_history_of_a_card_s_health_is_described(agent: RunningAgent) -> None:
+    npu_agent("fake", "fail", "npu0", "too hot", "--runtime-dir", agent.runtime_dir)
+    _listed_when(agent, lambda row: row["id"] == "fake-0" and row["state"] == "unhealthy")
+    described = npu_agent("describe", "fake-0", "--runtime-dir", agent.runtime_dir).stdout
+    history = described.partition("History of health:\n")[2].splitlines()
+    assert [line.split("Z  ")[1] for line in history] == ["unhealthy: too hot", "healthy"]
+
+
+def test_cards_are_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("backends: {fake: {accelerators: 12}}\n")
+    listed = npu_agent("list", "-o", "name", "-c", config, "--runtime-dir", tmp_path)
+    assert listed.stdout.split() == [f"fake-{number}" for number in range(12)]

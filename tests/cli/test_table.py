@@ -4,7 +4,7 @@ import pytest
 
 from npu_agent.api.npu_agent.v1 import Accelerator, Device, Holder, Registration, Resource, Status
 from npu_agent.cli.listing import listing_of
-from npu_agent.cli.table import age, table
+from npu_agent.cli.table import age, columns_of, table
 
 NOW = 1_800_000_000.0
 
@@ -62,7 +62,7 @@ def test_many_device_nodes_are_counted() -> None:
 def test_what_a_card_says_of_itself_does_not_steer_the_terminal() -> None:
     shown = table(listing_of(status(firmware="1.0\x1b[2J\nroot"), "agent"), wide=False, now=NOW, colours=False)
     assert "\x1b" not in shown
-    assert "1.0\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}root" in shown
+    assert "1.0\\x1b[2J\\nroot" in shown
 
 
 def test_colours_keep_the_columns_aligned() -> None:
@@ -78,3 +78,40 @@ def test_colours_keep_the_columns_aligned() -> None:
 )
 def test_an_age_is_told_in_one_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
+
+
+def many(count: int) -> Status:
+    cards = [Accelerator(id=f"rngd-{number}", family="rngd", state="healthy", since=NOW) for number in range(count)]
+    cards[7].state, cards[7].reason = "unhealthy", "the driver does not answer; see the kernel's log, and reset the card or the node"
+    return Status(accelerators=cards)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_what_matters_most_stays(width: int) -> None:
+    lines = table(listing_of(many(12), "agent"), wide=True, now=NOW, colours=False, width=width).splitlines()
+    assert max(map(columns_of, lines)) <= width
+    assert lines[0].split()[0] == "ID"
+    assert "STATE" in lines[0]
+    assert "the driver" in lines[8]
+
+
+def test_what_is_bad_comes_first_where_not_all_rows_fit() -> None:
+    lines = table(listing_of(many(30), "agent"), wide=False, now=NOW, colours=False, height=10).splitlines()
+    assert len(lines) == 10
+    assert lines[1].startswith("rngd-7 ")
+    assert lines[-1] == "… 22 more"
+
+
+def test_wide_characters_are_counted_as_two_columns() -> None:
+    lines = table(listing_of(status(firmware="한글"), "agent"), wide=False, now=NOW, colours=False).splitlines()
+    assert columns_of("한글") == 4
+    assert lines[1].endswith("한글      -")
+
+
+def test_attributes_and_notices_are_in_the_wide_table() -> None:
+    noted = status()
+    noted.accelerators[0].attributes = {"module": "3", "board": "B0"}
+    noted.accelerators[0].notices = ["two families describe it"]
+    shown = table(listing_of(noted, "agent"), wide=True, now=NOW, colours=False)
+    assert "module=3,board=B0" in shown
+    assert "two families describe it" in shown

@@ -184,7 +184,7 @@ class FakeBackend(Backend):
         return f"{card_id} is added"
 
     def _present(self, card_id: str) -> _State:
-        state = self._states.get(card_id)
+        state = self._states.get(card_id) or next((one for one in self._states.values() if one.card.accelerator.name == card_id), None)
         if state is None or not state.present:
             present = [name for name, other in self._states.items() if other.present]
             raise BackendError(f"there is no card {card_id!r}; there " + (f"are {', '.join(present[:20])}" if present else "is none"))
