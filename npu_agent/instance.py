@@ -10,7 +10,7 @@ import anyio
 
 from npu_agent.control.client import SOCKET_NAME, AgentClient
 from npu_agent.control.errors import AgentRefused, AgentUnreachable
-from npu_agent.host.errors import AlreadyRunning, FolderUnusable
+from npu_agent.host.errors import SHORTAGES, AlreadyRunning, FolderUnusable
 from npu_agent.host.locks import FileLock, FolderLock
 from npu_agent.host.private import PrivateFolder
 from npu_agent.rpc.sockets import MAX_SOCKET_PATH
@@ -40,6 +40,8 @@ class Instance:
         self._folder = folder
         self._lock = lock
         self.kubelet_lock = kubelet_lock
+        self._kept: dict[str, bytes] = {}
+        """What the files of the folder should have, to make them again."""
 
     @property
     def path(self) -> Path:
@@ -48,10 +50,14 @@ class Instance:
 
     async def read(self, name: str, most_bytes: int) -> bytes | None:
         """Return the content of a file of ours, None if there is none. Raises FolderUnusable."""
-        return await self._folder.read(name, most_bytes)
+        content = await self._folder.read(name, most_bytes)
+        if content is not None:
+            self._kept[name] = content
+        return content
 
     async def write(self, name: str, content: bytes) -> None:
         """Replace the content of a file of ours. Raises FolderUnusable."""
+        self._kept[name] = content
         await self._folder.write(name, content)
 
     def take_kubelet_folder(self) -> str:
@@ -60,38 +66,62 @@ class Instance:
         try:
             if lock.take():
                 return ""
-        except OSError:
-            return ""  # there is nothing to register with, which the link tells
+        except OSError as error:
+            if error.filename is not None and error.errno not in SHORTAGES:
+                return ""  # there is nothing to register with, which the link tells
+            return f"{lock.path} cannot be locked: {error.strerror}; nothing is registered, because another agent may serve it"
         return (
-            f"another agent ({lock.holder}) serves {lock.path}, with another --runtime-dir; stop that one:"
-            " nothing is registered until it has gone"
+            f"another agent ({lock.holder}) serves {lock.path}, with another --runtime-dir, where --replace does not find it;"
+            " stop that one: nothing is registered until it has gone"
         )
 
     async def look_after(self, restore_socket: Callable[[], Awaitable[None]], tell: Callable[[str, str], None]) -> None:
-        """Make the folder, the lock and the agent's socket again whenever somebody removed them; never return."""
+        """Make the folder, the lock, our files and the agent's socket again whenever somebody removed them; never return."""
         while True:
             await anyio.sleep(LOOK_AFTER_S)
             try:
-                if not self._folder.is_there():
-                    self._make_again()
-                    log.warning("%s was removed and is made again, with the agent's lock and socket", self.path)
-                if not (self._folder.path / SOCKET_NAME).exists():
-                    await restore_socket()
+                await self._restore(restore_socket)
                 tell(SOURCE, "")
             except (FolderUnusable, AlreadyRunning, OSError) as error:
                 tell(SOURCE, f"{self.path} was removed or changed, and cannot be made again: {error}")
 
-    def _make_again(self) -> None:
+    async def _restore(self, restore_socket: Callable[[], Awaitable[None]]) -> None:
+        restored: list[str] = []
+        if not self._folder.is_there():
+            self._open_again()
+            restored.append(str(self.path))
+        if not self._lock.is_there():
+            self._lock_again(self._folder)
+            restored.append(LOCK_NAME)
+        for name in [name for name in self._kept if not (self.path / name).exists()]:
+            await self._folder.write(name, self._kept[name])
+            restored.append(name)
+        if not (self.path / SOCKET_NAME).is_socket():
+            await restore_socket()
+            restored.append(SOCKET_NAME)
+        if restored:
+            log.warning("%s: somebody removed %s, which is made again", self.path, ", ".join(restored))
+
+    def _open_again(self) -> None:
         folder = PrivateFolder.open(self.path)
         try:
-            lock = FileLock(folder, LOCK_NAME)
-            if not lock.take():
-                raise AlreadyRunning(f"another agent ({lock.holder}) has taken it")
+            self._lock_again(folder)
         except BaseException:
             folder.close()
             raise
-        self.close()
-        self._folder, self._lock = folder, lock
+        self._folder.close()
+        self._folder = folder
+
+    def _lock_again(self, folder: PrivateFolder) -> None:
+        lock = FileLock(folder, LOCK_NAME)
+        try:
+            if not lock.take():
+                raise AlreadyRunning(f"another agent ({lock.holder}) has taken it")
+        except BaseException:
+            lock.close()
+            raise
+        self._lock.close()
+        self._lock = lock
 
     def close(self) -> None:
         """Let go of the folder."""

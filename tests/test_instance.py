@@ -9,6 +9,7 @@ import pytest
 from npu_agent import instance
 from npu_agent.host.errors import AlreadyRunning, FolderUnusable
 from npu_agent.instance import Instance, only_instance
+from npu_agent.rpc.sockets import bind_private
 
 
 def alone(runtime_dir: Path, *, replace: bool) -> AbstractAsyncContextManager[Instance]:
@@ -71,7 +72,9 @@ async def test_a_second_agent_of_one_kubelet_is_refused_whatever_its_own_folder(
     kubelet = tmp_path / "device-plugins"
     kubelet.mkdir()
     async with only_instance(tmp_path / "one", kubelet, replace=False):
-        with pytest.raises(AlreadyRunning, match=rf"another agent \(process {os.getpid()}\) serves .*device-plugins, with another"):
+        with pytest.raises(
+            AlreadyRunning, match=rf"another agent \(process {os.getpid()}\) serves .*device-plugins, with another .*--replace does not"
+        ):
             async with only_instance(tmp_path / "two", kubelet, replace=False):
                 pass
     async with only_instance(tmp_path / "two", kubelet, replace=False):
@@ -122,29 +125,90 @@ async def test_of_several_who_take_over_at_once_one_does_and_the_others_are_told
     assert all("is taking over" in text for text in told)
 
 
-async def test_a_folder_that_is_removed_under_the_agent_is_made_again_with_its_lock_and_socket(
+@pytest.mark.parametrize("removed", ["the folder", "agent.lock", "agent.sock", "memory"])
+async def test_what_is_removed_under_the_agent_is_made_again_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, removed: str
+) -> None:
+    monkeypatch.setattr(instance, "LOOK_AFTER_S", 0.01)
+    runtime_dir = tmp_path / "run"
+    looks = 0
+    looked_twice = anyio.Event()
+    problems: dict[str, str] = {}
+
+    async def make_socket() -> None:
+        bind_private(runtime_dir / "agent.sock").close()
+
+    def tell(source: str, problem: str) -> None:
+        nonlocal looks
+        problems[source] = problem
+        looks += 1
+        if looks == 2:
+            looked_twice.set()
+
+    async with alone(runtime_dir, replace=False) as one, anyio.create_task_group() as tasks:
+        await make_socket()
+        await one.write("memory", b"kept")
+        if removed == "the folder":
+            shutil.rmtree(runtime_dir)
+        else:
+            (runtime_dir / removed).unlink()
+        tasks.start_soon(one.look_after, make_socket, tell)
+        with anyio.fail_after(5):
+            await looked_twice.wait()
+        assert (runtime_dir / "agent.sock").is_socket()
+        assert (runtime_dir / "memory").read_bytes() == b"kept"
+        with pytest.raises(AlreadyRunning):
+            async with alone(runtime_dir, replace=False):
+                pass
+        tasks.cancel_scope.cancel()
+    assert problems == {"runtime folder": ""}
+    (said,) = caplog.messages
+    assert (str(runtime_dir) if removed == "the folder" else removed) in said
+
+
+async def test_what_an_agent_before_has_written_is_made_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instance, "LOOK_AFTER_S", 0.01)
+    (tmp_path / "memory").write_bytes(b"of before")
+    made = anyio.Event()
+
+    async def make_socket() -> None:
+        made.set()
+
+    async with alone(tmp_path, replace=False) as one, anyio.create_task_group() as tasks:
+        assert await one.read("memory", 100) == b"of before"
+        (tmp_path / "memory").unlink()
+        tasks.start_soon(one.look_after, make_socket, lambda source, problem: None)
+        with anyio.fail_after(5):
+            await made.wait()
+        assert (tmp_path / "memory").read_bytes() == b"of before"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_folder_that_somebody_else_made_meanwhile_is_a_problem_and_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instance, "LOOK_AFTER_S", 0.01)
     runtime_dir = tmp_path / "run"
-    made = anyio.Event()
-    problems: dict[str, str] = {}
+    told: list[str] = []
+    is_told = anyio.Event()
 
-    async def restore_socket() -> None:
-        (runtime_dir / "agent.sock").touch()
-        made.set()
+    def tell(source: str, problem: str) -> None:
+        told.append(problem)
+        is_told.set()
+
+    async def make_socket() -> None:
+        raise AssertionError("nothing is made in the folder of somebody else")
 
     async with alone(runtime_dir, replace=False) as one, anyio.create_task_group() as tasks:
         shutil.rmtree(runtime_dir)
-        tasks.start_soon(one.look_after, restore_socket, problems.__setitem__)
+        runtime_dir.mkdir()
+        runtime_dir.chmod(0o777)
+        tasks.start_soon(one.look_after, make_socket, tell)
         with anyio.fail_after(5):
-            await made.wait()
-        with pytest.raises(AlreadyRunning):
-            async with alone(runtime_dir, replace=False):
-                pass
-        await one.write("memory", b"kept")
-        assert (runtime_dir / "memory").read_bytes() == b"kept"
+            await is_told.wait()
         tasks.cancel_scope.cancel()
+    assert "others may write to it (its mode is 0777)" in told[0]
+    assert list(runtime_dir.iterdir()) == []
 
 
 async def test_a_folder_whose_path_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class AgentClient:
         self._channel: BoundedChannel | None = None
 
     async def __aenter__(self) -> "AgentClient":
-        self._channel = BoundedChannel(self._socket)
+        self._channel = BoundedChannel(self._socket, only_own=True)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -100,7 +100,10 @@ class AgentSocket:
         self._listening: list[tuple[socket.socket, asyncio.Server]] = []
 
     async def listen(self) -> None:
-        """Make the socket's file and listen there. What was left behind by another agent is removed: the lock is ours. Raises OSError."""
+        """Make the socket's file and listen there. What was left behind by another agent is removed: the lock is ours. Raises OSError.
+
+        What listened before, on a file that somebody removed, listens no more; its connections stay.
+        """
         self._path.unlink(missing_ok=True)
         listening = bind_private(self._path)
         try:
@@ -109,7 +112,9 @@ class AgentSocket:
         except BaseException:
             listening.close()
             raise
-        self._listening.append((listening, server))
+        before, self._listening = self._listening, [(listening, server)]
+        for _, unreachable in before:
+            unreachable.close()
 
     async def close(self) -> None:
         """Take no more calls, and remove the file where that can be."""

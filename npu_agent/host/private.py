@@ -1,5 +1,6 @@
 """A folder of ours alone, and small files in it: nothing that others may have made there is believed, followed or written to."""
 
+import errno
 import os
 import secrets
 import stat
@@ -9,6 +10,16 @@ from npu_agent.host.errors import FolderUnusable
 
 MOST_LINKS = 1
 """Names that a file of ours may have: another one could lie where its owner is not us."""
+
+DENIALS = frozenset({errno.EACCES, errno.EPERM})
+REMEDIES = {
+    errno.ENOSPC: "make room: bytes and inodes are told alike",
+    errno.EDQUOT: "make room, or raise the quota",
+    errno.EROFS: "mount it so that it can be written to",
+    errno.EACCES: "run as its owner, or give the right to",
+    errno.EPERM: "run as its owner, or give the right to",
+}
+"""What helps against errors that no other file in the same place would be spared."""
 
 
 class PrivateFolder:
@@ -29,8 +40,7 @@ class PrivateFolder:
             _make(path)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            what = "it is a link" if path.is_symlink() else error.strerror or str(error)
-            raise FolderUnusable(f"{path} cannot be used: {what}; choose another folder with --runtime-dir") from error
+            raise FolderUnusable(f"{path} cannot be used: {_why(error, path)}; choose another folder with --runtime-dir") from error
         try:
             if wrong := _wrong(os.fstat(descriptor)) or _wrong_parent(path):
                 raise FolderUnusable(f"{path} cannot be used: {wrong}; choose another folder with --runtime-dir, or have that put right")
@@ -64,8 +74,10 @@ class PrivateFolder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            what = "it is a link" if place.is_symlink() else error.strerror or str(error)
-            raise FolderUnusable(f"{place} cannot be used: {what}; remove it, or choose another folder with --runtime-dir") from error
+            remedy = "" if error.errno in REMEDIES else "remove it, or "
+            raise FolderUnusable(
+                f"{place} cannot be used: {_why(error, place)}; {remedy}choose another folder with --runtime-dir"
+            ) from error
         status = os.fstat(descriptor)
         wrong = "it is no plain file" if not stat.S_ISREG(status.st_mode) else _wrong(status)
         if not wrong and status.st_nlink > MOST_LINKS:
@@ -85,7 +97,7 @@ class PrivateFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FolderUnusable(f"{self.path / name} cannot be read: {error.strerror}") from error
+            raise FolderUnusable(f"{self.path / name} cannot be read: {_why(error, self.path / name)}") from error
         if len(content) > most_bytes:
             raise FolderUnusable(f"{self.path / name} is larger than {most_bytes} bytes; remove it")
         return content
@@ -103,13 +115,24 @@ class PrivateFolder:
             os.replace(fresh, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         except OSError as error:
             self._forget(fresh)
-            raise FolderUnusable(f"{self.path / name} cannot be written: {error.strerror}") from error
+            raise FolderUnusable(f"{self.path / name} cannot be written: {_why(error, self.path / name)}") from error
 
     def _forget(self, name: str) -> None:
         try:
             os.unlink(name, dir_fd=self._descriptor)
         except OSError:
             return
+
+
+def _why(error: OSError, path: Path) -> str:
+    """Return what is wrong at `path`, to whom, and what would help, where the error says that."""
+    if path.is_symlink():
+        return "it is a link"
+    what = error.strerror or str(error)
+    if error.errno in DENIALS:
+        what += f" for user {os.geteuid()}"
+    remedy = REMEDIES.get(error.errno or 0)
+    return f"{what} ({remedy})" if remedy else what
 
 
 def _make(path: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from npu_agent.control import client
 from npu_agent.control.client import SOCKET_NAME, AgentClient
 from npu_agent.control.errors import AgentUnreachable
 from tests.silent import silent
+
+SOMEBODY = 4711
 
 
 class LateAgent(AgentBase):
@@ -28,6 +32,19 @@ async def get_no_status(runtime_dir: Path) -> None:
 @pytest.fixture(autouse=True)
 def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_TIMEOUT_S", 0.1)
+
+
+async def test_somebody_else_who_listens_in_the_agent_s_place_is_asked_nothing(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(tmp_path / SOCKET_NAME))
+        os.seteuid(SOMEBODY)  # the kernel tells who it was that began to listen
+        try:
+            theirs.listen()
+        finally:
+            os.seteuid(0)
+        async with AgentClient(tmp_path) as agent:
+            with pytest.raises(AgentUnreachable, match=rf"agent\.sock: user {SOMEBODY} listens there, and this is user 0$"):
+                await agent.shut_down()
 
 
 async def test_an_agent_that_says_nothing_did_not_answer_in_time(tmp_path: Path) -> None:

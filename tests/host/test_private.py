@@ -1,8 +1,10 @@
 """A folder of the agent's own: nothing that others may have made is believed."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -120,3 +122,26 @@ async def test_a_folder_that_is_gone_cannot_be_written_and_says_so(folder: Priva
     folder.path.rmdir()
     with pytest.raises(FolderUnusable, match="memory cannot be"):
         await folder.write("memory", b"x")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, r"No space left on device \(make room"),
+        (errno.EROFS, r"Read-only file system \(mount it"),
+        (errno.EACCES, rf"Permission denied for user {os.geteuid()} \(run as its owner"),
+    ],
+)
+def test_what_is_refused_is_told_with_to_whom_and_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    folder = PrivateFolder.open(tmp_path)
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(FolderUnusable, match=rf"agent\.lock cannot be used: {told}[^;]*; choose another folder with --runtime-dir$"):
+        folder.open_file("agent.lock", os.O_RDWR | os.O_CREAT)
+    monkeypatch.undo()
+    folder.close()
