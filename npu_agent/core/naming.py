@@ -69,18 +69,21 @@ def known_hardware(
     `proposed` has by id the card as its backend returned it, where that is known.
     """
     own = {id: card.id for id, card in (proposed or {}).items()}
+    remembered = {held.accelerator_id: held for held in allocations if held.accelerator_id}
     known = [
-        Hardware(card.id, own.get(card.id, card.id), card.backend, card.family, card.name, card.uuid, card.serial, card.pci_address)
-        for card in (tracked.accelerator for tracked in inventory.values())
-        if not card.unusable
+        _hardware(tracked.accelerator, own, remembered.get(id)) for id, tracked in inventory.items() if not tracked.accelerator.unusable
     ]
     ids = {hardware.id for hardware in known}
-    for held in allocations:
-        if held.accelerator_id and held.accelerator_id not in ids:
-            ids.add(held.accelerator_id)
-            id = held.accelerator_id
+    for id, held in remembered.items():
+        if id not in ids:
             known.append(Hardware(id, own.get(id, id), held.backend, held.family, held.name, held.uuid, held.serial, held.pci_address))
     return known
+
+
+def _hardware(card: Accelerator, own: Mapping[str, str], held: Allocation | None) -> Hardware:
+    """Return the card as it was last seen; what could not be read of it then is as it is remembered with what is held."""
+    uuid, serial = card.uuid or (held.uuid if held else ""), card.serial or (held.serial if held else "")
+    return Hardware(card.id, own.get(card.id, card.id), card.backend, card.family, card.name, uuid, serial, card.pci_address)
 
 
 def named(found: Sequence[Accelerator], known: Sequence[Hardware], held_ids: Iterable[str] = ()) -> Named:

@@ -113,8 +113,10 @@ class PrivateFolder:
             ) as file:
                 await file.write(content)
             os.replace(fresh, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except OSError as error:
+        except BaseException as error:
             self._forget(fresh)
+            if not isinstance(error, OSError):
+                raise
             raise FolderUnusable(f"{self.path / name} cannot be written: {_why(error, self.path / name)}") from error
 
     def _forget(self, name: str) -> None:

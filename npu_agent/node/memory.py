@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import anyio
 import msgspec
 
 from npu_agent.core.allocations import Allocation, Key, allocation_of, with_texts
@@ -11,6 +12,7 @@ from npu_agent.core.moment import Moment
 from npu_agent.core.state import Holders, NodeState
 
 FILE = "allocations.json"
+VERSION = 1
 MOST_BYTES = 16 * 1024 * 1024
 SOURCE = "memory of allocations"
 
@@ -53,6 +55,7 @@ class Memory:
         self._missed_at: dict[Key, float] = {}
         self._settled_at = float("inf")
         self._saved: tuple[Allocation, ...] = ()
+        self._saving = anyio.Lock()
 
     @property
     def live(self) -> tuple[Allocation, ...]:
@@ -69,7 +72,9 @@ class Memory:
         except (NpuAgentError, msgspec.MsgspecError, RecursionError) as error:
             self._tell(SOURCE, f"what was given to containers before this start is not known: {FILE} cannot be read: {error}")
             return
-        if remembered is not None and remembered.version == 1:
+        if remembered is not None and remembered.version != VERSION:
+            self._tell(SOURCE, f"what was given to containers before this start is not known: {FILE} has the version {remembered.version}")
+        elif remembered is not None:
             self._live = {allocation.key: allocation for allocation in remembered.allocations}
             self._allocated_at = dict.fromkeys(self._live, now.at)
             self._saved = self.live
@@ -83,16 +88,18 @@ class Memory:
 
     async def save(self) -> None:
         """Write what is remembered, if it differs from what is written. That it cannot be written is told, and nothing fails."""
-        live = self.live
-        if self._store is None or live == self._saved:
-            return
-        try:
-            await self._store.write(FILE, msgspec.json.encode(_Remembered(1, live)))
-        except NpuAgentError as error:
-            self._tell(SOURCE, f"what is given to containers cannot be remembered over a restart of the agent: {error}")
-            return
-        self._saved = live
-        self._tell(SOURCE, "")
+        # One after the other: of two writes at once the older one may end last.
+        async with self._saving:
+            live = self.live
+            if self._store is None or live == self._saved:
+                return
+            try:
+                await self._store.write(FILE, msgspec.json.encode(_Remembered(VERSION, live)))
+            except NpuAgentError as error:
+                self._tell(SOURCE, f"what is given to containers cannot be remembered over a restart of the agent: {error}")
+                return
+            self._saved = live
+            self._tell(SOURCE, "")
 
     def kubelet_changed(self) -> None:
         """Note that another kubelet may be there, which does not know its pods yet."""

@@ -48,6 +48,12 @@ def test_a_card_that_moved_keeps_its_id() -> None:
     assert ids(seen([card("U", "2a", uuid="u", name="npu1")], card("U", "27", uuid="U"))) == ["U"]
 
 
+def test_a_card_that_is_held_and_could_not_be_read_before_it_moved_keeps_its_id() -> None:
+    held = Allocation("r", "U", accelerator_id="U", backend="sysfs", family="rngd", name="npu0", uuid="U", pci_address="0000:27:00.0")
+    found = [card("U", "2a", uuid="U", name="npu1")]
+    assert ids(seen(found, card("U", "27"), held=[held])) == ["U"]
+
+
 def test_of_two_cards_that_may_be_one_that_is_away_neither_gets_its_id() -> None:
     found = [card("U_0000-2a-00.0", "2a", uuid="U"), card("U_0000-51-00.0", "51", uuid="U", name="npu1")]
     result = seen(found, card("U", "27", uuid="U"))

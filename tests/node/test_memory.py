@@ -1,5 +1,8 @@
 """What is remembered of allocations, and when it is known that nobody holds a device any more."""
 
+from dataclasses import replace
+
+import anyio
 import pytest
 
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part
@@ -49,6 +52,38 @@ async def test_what_is_given_is_remembered_over_a_restart() -> None:
     after = memory(folder)
     await after.load(at(0))
     assert after.live == (GIVEN,)
+
+
+async def test_of_two_that_are_given_at_once_both_are_remembered_however_slow_the_first_write_is() -> None:
+    class SlowFolder(Folder):
+        async def write(self, name: str, content: bytes) -> None:
+            if not writes:
+                writes.append(content)
+                await may_go_on.wait()
+            await super().write(name, content)
+
+    writes: list[bytes] = []
+    may_go_on = anyio.Event()
+    folder = SlowFolder()
+    before = memory(folder)
+    async with anyio.create_task_group() as tasks:
+        before.record([GIVEN], at(1))
+        tasks.start_soon(before.save)
+        await anyio.wait_all_tasks_blocked()
+        before.record([replace(GIVEN, device_id="B")], at(1))
+        tasks.start_soon(before.save)
+        await anyio.wait_all_tasks_blocked()
+        may_go_on.set()
+    after = memory(folder)
+    await after.load(at(0))
+    assert [allocation.device_id for allocation in after.live] == ["A", "B"]
+
+
+async def test_a_memory_of_another_version_is_told() -> None:
+    told = Told()
+    kept = memory(Folder({FILE: b'{"version": 2, "allocations": []}'}), told)
+    await kept.load(at(0))
+    assert "has the version 2" in told[SOURCE]
 
 
 async def test_a_first_start_remembers_nothing() -> None:
