@@ -21,6 +21,7 @@ from npu_agent.control.status import Process, status_of
 from npu_agent.core.errors import NpuAgentError
 from npu_agent.core.pool import Pool
 from npu_agent.core.state import Holders
+from npu_agent.deviceplugin.comparison import SharedAnswer
 from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.folder import identity
 from npu_agent.deviceplugin.link import KubeletLink
@@ -124,6 +125,7 @@ class _Agent:
         )
         self._pools: dict[str, Current[Pool]] = {}
         self._links: dict[str, KubeletLink] = {}
+        self._ask_kubelet = SharedAnswer(self._allocatable)
         self._offered: Current[Mapping[str, str]] = Current({})
         """The resources that there are; a link is tended for each."""
         self._changes = Current(0)
@@ -200,7 +202,7 @@ class _Agent:
             self._pools[resource],
             self._node.allocator,
             tell=partial(self._node.writer.tell, f"resource {resource}"),
-            ask=self._allocatable,
+            ask=self._ask_kubelet,
         )
         self._links[resource] = link
         try:

@@ -1,159 +1,207 @@
-"""What kubelet has of a resource, compared with what it was told: whether somebody else's registration has taken ours down."""
+"""What kubelet has compared with what it was told: whether somebody else's registration took ours down.
 
-import os
-import socket
-import struct
+kubelet tells nobody that another plugin took the place of a resource: our stream stays up, and is heard of no more (docs/kubelet.md,
+"Strangers"). So kubelet is asked, soon after another socket has come or gone in its folder, and each minute.
+"""
+
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import anyio
 
-from npu_agent.core.text import printable
+from npu_agent.core.pool import Pool
+from npu_agent.deviceplugin.lists import offered
+from npu_agent.deviceplugin.neighbours import Neighbours
 
-SELDOM_S = 60.0
-"""Seconds between two comparisons while nothing happens."""
+COMPARE_EVERY_S = 60.0
 
-OFTEN_S = 1.0
-"""Seconds between two comparisons while a stranger serves our resource, and for a while after another socket came or went."""
-
-OFTEN_FOR_S = 30.0
-TWICE_S = 0.5
-"""Seconds between the two looks that a verdict takes: kubelet may be working on a list."""
+SOON_S = (0.3, 1.5, 5.0)
+"""Seconds after another socket came or went at which kubelet is asked: a plugin may register, and end its stream, a moment later."""
 
 SETTLED_S = 1.0
-"""Seconds after a list or a registration of ours within which kubelet may not have it yet."""
+"""Seconds that kubelet gets to take in a list, or a registration, before what it has is compared with it."""
 
-Ask = Callable[[], Awaitable[Mapping[str, frozenset[str]] | None]]
-"""Asks kubelet which devices it has as healthy, by resource name; None where it cannot be asked."""
+AGAIN_S = 0.5
+"""Seconds between the two looks that must agree before anything is concluded."""
+
+ANSWER_WITHIN_S = 5.0
+
+FRESH_S = 0.1
+"""Seconds for which an answer serves the links of other resources too."""
+
+MOST_NAMED = 3
+"""Strangers that are named; more are not worth the room."""
+
+Allocatable = Mapping[str, frozenset[str]]
+"""The healthy devices that kubelet has of each resource."""
+
+Ask = Callable[[], Awaitable[Allocatable | None]]
+"""Asks kubelet. None where it cannot be asked."""
+
+
+class SharedAnswer:
+    """Asks kubelet for all links of the agent: kubelet takes ten questions at once, and those of all resources have one answer."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._asking = anyio.Lock()
+        self._answer: Allocatable | None = None
+        self._asked_at = float("-inf")
+
+    async def __call__(self) -> Allocatable | None:
+        """Return the answer to a question that was asked no longer ago than FRESH_S."""
+        async with self._asking:
+            now = time.monotonic()
+            if now - self._asked_at > FRESH_S:
+                self._answer = await self._ask()
+                self._asked_at = now
+            return self._answer
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What kubelet was told: the ids of the healthy devices, those of all devices, our socket's name, and when (monotonic seconds)."""
+    """What kubelet holds of us while our stream is up: the list of `pool` since `at`, seconds of the monotonic clock."""
 
-    healthy: frozenset[str]
-    known: frozenset[str]
-    socket: str
+    registration: int
+    pool: Pool
     at: float
 
 
-class Verdict(Enum):
-    """What kubelet has."""
-
-    AS_TOLD = "as told"
-    LOST = "lost"
-    """Our registration is gone although our stream is up: whoever took it down has left."""
-    STRANGER = "stranger"
-    """Somebody else serves our resource."""
-
-
-def judge(told: Told, allocatable: frozenset[str], *, others: bool) -> Verdict:
-    """Return what it means that kubelet has `allocatable`; `others` says whether a socket came after ours and is listened on."""
-    if allocatable == told.healthy:
-        return Verdict.AS_TOLD
-    return Verdict.STRANGER if others and allocatable - told.known else Verdict.LOST
-
-
 class Comparison:
-    """Compares for as long as it runs. `told` returns what kubelet was told, None while it need not have anything of ours.
+    """Compares for one resource. `told` says what kubelet was told, None while no stream is up; `changed` is called with each verdict.
 
-    `found` is called with each verdict, and the stranger as people are told of him.
+    `ask` is None where kubelet is never to be asked. `lost` says that kubelet does not have what it was told; `stranger` who serves
+    the resource in our place, empty if nobody stays; `agreed` that kubelet has had what it was told since the last registration.
     """
 
     def __init__(
-        self, resource: str, folder: Path, ask: Ask, told: Callable[[], Told | None], found: Callable[[Verdict, str], None]
+        self,
+        folder: Path,
+        ask: Ask | None,
+        *,
+        is_ours: Callable[[str], bool],
+        told: Callable[[], Told | None],
+        changed: Callable[[], None],
     ) -> None:
-        self._resource = resource
-        self._folder = folder
+        self.lost = False
+        self.stranger = ""
+        self.agreed = False
         self._ask = ask
         self._told = told
-        self._found = found
-        self._rung = anyio.Event()
-        self._sockets = _sockets(folder)
-        self._mine = {"kubelet.sock"}
-        self._often_until = 0.0
+        self._changed = changed
+        self._neighbours = Neighbours(folder, is_ours, self._neighbours_changed)
+        self._due: list[float] = []
+        self._woken = anyio.Event()
+        self._registrations = 0
+        self._doubtful = False
+        """One who came after us has gone, and kubelet has not been asked since."""
+        self._free = anyio.Event()
 
-    def made(self, socket: str) -> None:
-        """Note that a socket of this name is ours: that it comes and goes is no news."""
-        self._mine.add(socket)
+    def look(self) -> None:
+        """See who has come or gone in kubelet's folder."""
+        self._neighbours.look()
 
-    def ring(self) -> None:
-        """Look whether a socket of somebody else came or went in kubelet's folder."""
-        sockets = _sockets(self._folder)
-        changed = {name for name, _ in sockets.items() ^ self._sockets.items()} - self._mine
-        self._sockets = sockets
-        self._mine.intersection_update({"kubelet.sock", *sockets})
-        if changed:
-            self._often_until = time.monotonic() + OFTEN_FOR_S
-            self._rung.set()
+    def registering(self) -> None:
+        """Begin afresh: a registration of ours is about to be made, and those who are there came before it."""
+        self._registrations += 1
+        self._neighbours.settle()
+        self.agreed = self._doubtful = False
+        self._conclude(lost=False)
+        self._compare_after(SOON_S[1:])
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self._neighbours.close()
+
+    async def settled(self) -> None:
+        """Return when a list may be sent.
+
+        kubelet up to 1.36 takes the list of a stream whose registration another one has ended, and shows devices that no plugin
+        serves. So no list is sent while kubelet is about to be asked whether it is so, nor while a stranger serves the resource.
+        """
+        while self.lost or self._doubtful:
+            await self._free.wait()
 
     async def run(self) -> None:
-        """Compare soon after another socket came or went, and now and then."""
-        verdict = Verdict.AS_TOLD
+        """Compare whenever it is due, until cancelled."""
         while True:
-            self._rung = anyio.Event()
-            often = verdict is not Verdict.AS_TOLD or time.monotonic() < self._often_until
-            with anyio.move_on_after(OFTEN_S if often else SELDOM_S):
-                await self._rung.wait()
-            if (seen := await self._look_twice()) is not None:
-                verdict = seen
+            due = self._due[0] if self._due else time.monotonic() + COMPARE_EVERY_S
+            self._woken = anyio.Event()
+            with anyio.move_on_after(max(0.0, due - time.monotonic())):
+                await self._woken.wait()
+                continue  # it may be due at another time now
+            self._due = self._due[1:]
+            await self._compare()
 
-    async def _look_twice(self) -> Verdict | None:
-        """Return what two looks in a row say, None if they cannot tell."""
+    async def _compare(self) -> None:
+        registrations = self._registrations
+        has = await self._unlike()
+        living = await self._neighbours.living()
+        if registrations != self._registrations:
+            return
+        left = self._neighbours.left
+        if has is not None and not has.differs and not self._due:
+            # Whoever left has had the time to end his stream.
+            self._neighbours.left = False
+        self._doubtful = False
+        self.agreed = self.agreed or (has is not None and not has.differs)
+        lost = self.lost if has is None else has.differs
+        serves = bool(self.stranger) if has is None else has.any
+        # Where nobody has devices there is nobody to fight. Where one has gone, what kubelet has may be what he left behind.
+        self._conclude(lost=lost, stranger=", ".join(living[:MOST_NAMED]) if lost and serves and not left else "")
+
+    async def _unlike(self) -> "_Has | None":
+        """Return what kubelet has beside what it was told, where two looks agree; None where nothing can be concluded now."""
         told = self._told()
-        if told is None or time.monotonic() - told.at < SETTLED_S:
+        if told is None or self._ask is None:
             return None
-        for again in (True, False):
-            answer = await self._ask()
-            if answer is None or self._told() != told:
-                return None
-            allocatable = answer.get(self._resource, frozenset())
-            others = self._listening_since(told.socket)
-            verdict = judge(told, allocatable, others=bool(others))
-            if verdict is Verdict.AS_TOLD:
-                break
-            if again:
-                await anyio.sleep(TWICE_S)
-        self._found(verdict, ", ".join(others) if verdict is Verdict.STRANGER else "")
-        return verdict
+        await anyio.sleep(max(0.0, told.at + SETTLED_S - time.monotonic()))
+        wanted = offered(told.pool)
+        seen = await self._seen()
+        if seen == wanted and (wanted or not self._neighbours.left):
+            return _Has(differs=False, any=bool(seen))
+        if not self.lost:
+            await anyio.sleep(AGAIN_S)
+        again = await self._seen()
+        if again is None or again != seen or told != self._told():
+            return None
+        # Where no device is healthy kubelet looks the same with us and without us, and registering again costs nothing.
+        return _Has(differs=seen != wanted or not wanted, any=bool(seen))
 
-    def _listening_since(self, own: str) -> list[str]:
-        """Return the sockets that are younger than ours and that somebody listens on, each with its process."""
-        sockets = _sockets(self._folder)
-        born = sockets.get(own, 0)
-        names = sorted(name for name, changed_ns in sockets.items() if name not in (own, "kubelet.sock") and changed_ns >= born)
-        return [f"{printable(name)} ({process})" for name in names if (process := _listener(self._folder / name))]
+    async def _seen(self) -> frozenset[str] | None:
+        told = self._told()
+        if told is None or self._ask is None:
+            return None
+        with anyio.move_on_after(ANSWER_WITHIN_S):
+            has = await self._ask()
+            return None if has is None else has.get(told.pool.resource, frozenset())
+        return None
+
+    def _conclude(self, *, lost: bool, stranger: str = "") -> None:
+        has_changed = (lost, stranger) != (self.lost, self.stranger)
+        self.lost, self.stranger = lost, stranger
+        free, self._free = self._free, anyio.Event()
+        free.set()
+        if has_changed:
+            self._changed()
+
+    def _neighbours_changed(self) -> None:
+        self._doubtful = self._doubtful or self._neighbours.left
+        self._compare_after(SOON_S)
+
+    def _compare_after(self, seconds: tuple[float, ...]) -> None:
+        now = time.monotonic()
+        # One that comes and goes without end must not put it off for ever.
+        first = min([now + seconds[0], *self._due[:1]])
+        self._due = [first, *(now + after_s for after_s in seconds[1:])]
+        self._woken.set()
 
 
-def _sockets(folder: Path) -> dict[str, int]:
-    """Return the entries of a folder that are called as sockets, with the time of their last change."""
-    found: dict[str, int] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".sock"):
-                    found[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
-    except OSError:
-        return found
-    return found
+@dataclass(frozen=True, slots=True)
+class _Has:
+    """Whether kubelet has other devices than it was told, and whether it has any."""
 
-
-def _listener(path: Path) -> str:
-    """Return the process that listens on a socket, empty if nobody does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-            process, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        except BlockingIOError:
-            return "a process that accepts no connections"
-        except OSError:
-            return ""
-    try:
-        command = Path(f"/proc/{process}/comm").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return f"process {process}" if process else "a process of another namespace"
-    return f"process {process}, {printable(command)}"
+    differs: bool
+    any: bool

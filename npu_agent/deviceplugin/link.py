@@ -11,16 +11,24 @@ import anyio
 
 from npu_agent.core.pool import Pool
 from npu_agent.core.registration import Registration, RegistrationState
+from npu_agent.deviceplugin import folder as folders
 from npu_agent.deviceplugin import reconcile
-from npu_agent.deviceplugin.comparison import Ask, Comparison, Told, Verdict
-from npu_agent.deviceplugin.errors import FolderUnlinked, KubeletDenied, KubeletUnreachable, OwnSocketBroken, RegistrationRefused
-from npu_agent.deviceplugin.folder import identity, look_at_folder
-from npu_agent.deviceplugin.lists import DeviceList, ListTooLarge, device_list
+from npu_agent.deviceplugin.comparison import Ask, Comparison, Told
+from npu_agent.deviceplugin.errors import (
+    DevicePluginError,
+    FolderUnlinked,
+    KubeletDenied,
+    KubeletUnreachable,
+    OwnSocketBroken,
+    RegistrationRefused,
+)
+from npu_agent.deviceplugin.listing import Listing
 from npu_agent.deviceplugin.reconcile import Decision, Facts, Step
 from npu_agent.deviceplugin.registration import KubeletConnection, chance
+from npu_agent.deviceplugin.reporting import Event, Problems, Subject, say
 from npu_agent.deviceplugin.service import Host
-from npu_agent.deviceplugin.socket import PluginSocket
-from npu_agent.deviceplugin.telling import Telling
+from npu_agent.deviceplugin.socket import PluginSocket, is_ours
+from npu_agent.deviceplugin.streams import Streams
 from npu_agent.flow.current import Current
 
 STOP_WITHIN_S = 0.3
@@ -28,88 +36,87 @@ STOP_WITHIN_S = 0.3
 
 
 class KubeletLink:
-    """Keeps one resource registered for as long as `run` runs."""
+    """Keeps one resource registered for as long as `run` runs.
 
-    def __init__(
-        self,
-        folder: Path,
-        pool: Current[Pool],
-        host: Host,
-        *,
-        tell: Callable[[str], None] = lambda text: None,
-        ask: Ask | None = None,
-    ) -> None:
-        """`tell` takes what is wrong with the resource, an empty text once nothing is; `ask` what kubelet has, for `comparison`."""
+    `tell` is called when something begins that somebody has to see to, when its text changes, and with an empty text when it ends.
+    `ask` asks kubelet for its healthy devices, or is None where that cannot be done; one for all links is `SharedAnswer`.
+    """
+
+    def __init__(self, folder: Path, pool: Current[Pool], host: Host, *, tell: Callable[[str], None], ask: Ask | None) -> None:
         self.resource = pool.value.resource
         self.registration = Current(Registration(since=time.time()))
         self._folder = folder
         self._pool = pool
         self._host = host
+        self._problems = Problems(tell)
+        self._comparison = Comparison(folder, ask, is_ours=is_ours, told=self._told, changed=lambda: self._rung.set())
         self._rung = anyio.Event()
         self._socket: PluginSocket | None = None
-        self._lists: Current[DeviceList | None] = Current(None)
+        self._listing = Listing(pool.value, self._problems)
+        self._pre_start = False
         self._attempted: tuple[int, int, int] | None = None
         self._attempted_at = 0.0
         self._accepted = False
-        self._stream_up_at = 0.0
-        self._stream_ended_at = 0.0
-        self._connections_ended_at = 0.0
-        self._streams = 0
+        self._streams = Streams()
         self._failures = 0
         """Registrations in a row that came to no stream."""
-        self._drops = 0
-        """Streams in a row that were short-lived."""
         self._retry_at = 0.0
-        self._lost = False
-        self._listed_at = 0.0
-        self._waits_for = ""
-        self._say = Telling(self.resource, tell)
-        self._comparison = Comparison(self.resource, folder, ask, self._told, self._compared) if ask else None
+        self._restores = 0
+        """Times in a row that our socket was made again, or was to be."""
+        self._restore_at = 0.0
+        self._heals = 0
+        self._healed_at = 0.0
+        self._said = ""
 
     def ring(self) -> None:
         """Have the link look again: something in kubelet's folder may have changed."""
+        self._comparison.look()
         self._rung.set()
-        if self._comparison is not None:
-            self._comparison.ring()
 
     async def run(self) -> None:
         """Register, and again whenever kubelet needs it, until cancelled. Raises FolderUnlinked.
 
-        When it ends, kubelet is told by the end of the stream, and our socket is removed.
+        When it ends, kubelet is told by the end of the stream, and our socket is removed. It can be run again then.
         """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._encode_lists)
-                if self._comparison is not None:
-                    tasks.start_soon(self._comparison.run)
+                tasks.start_soon(self._comparison.run)
                 await self._reconcile()
+                tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._let_go(within_s=STOP_WITHIN_S)
-            self._report(state=RegistrationState.STOPPED, reason="the agent ends")
-            self._say.end()
+            self._comparison.close()
+            self._attempted = None
+            for subject in Subject:
+                self._problems.put(subject, "")
+            self._report(state=RegistrationState.STOPPED, reason="it is not offered any more")
+        raise FolderUnlinked(
+            f"{self._folder} was deleted and what is mounted here is the deleted folder, so a new kubelet cannot be seen;"
+            " restart this container to mount the new one"
+        )
 
     async def _encode_lists(self) -> None:
-        async for pool in self._pool.follow():
-            try:
-                # The first value is set by the step that registers, and None ends streams that are old.
-                if self._lists.value is not None:
-                    self._lists.set(device_list(pool))
-                    self._listed_at = time.monotonic()
-                self._say.problem("list", "")
-            except ListTooLarge as error:
-                self._say.problem("list", str(error))
+        async for _ in self._pool.follow():
+            await self._comparison.settled()
+            self._listing.send(self._pool.value)
+            self._rung.set()  # what is offered may have changed too
+
+    def _told(self) -> Told | None:
+        """Return what kubelet has of us if its stream is up."""
+        if not self._streams.number or self._listing.lists.value is None:
+            return None
+        return Told(self.registration.value.registrations, self._listing.pool, max(self._streams.up_at, self._listing.at))
 
     async def _reconcile(self) -> None:
+        """Do step after step until nothing can be done from here any more."""
         while True:
             self._rung = anyio.Event()
             decision = reconcile.decide(self._look())
-            self._show(decision)
+            self._tell(decision)
             if decision.step is Step.EXIT:
-                raise FolderUnlinked(
-                    f"{self._folder} was deleted and what is mounted here is the deleted folder, so a new kubelet cannot be seen;"
-                    " restart this container to mount the new one"
-                )
+                return
             if decision.step is Step.REGISTER:
                 await self._register(decision)
             elif decision.step is Step.RESTORE_SOCKET:
@@ -119,71 +126,87 @@ class KubeletLink:
                     await self._rung.wait()
 
     def _look(self) -> Facts:
-        folder, trouble = look_at_folder(self._folder)
+        seen = folders.look(self._folder)
+        if self._comparison.agreed:
+            self._heals = 0
         return Facts(
             now=time.monotonic(),
-            folder=folder,
-            trouble=trouble,
-            lost=self._lost,
-            kubelet=identity(self._folder / "kubelet.sock"),
+            folder=seen.folder,
+            kubelet=seen.kubelet,
+            obstacle=seen.obstacle,
             attempted=self._attempted,
             attempted_at=self._attempted_at,
             accepted=self._accepted,
             retry_at=self._retry_at,
             streams=self._socket.streams if self._socket else 0,
             streams_seen=self._socket.streams_seen if self._socket else 0,
+            stream_up_at=self._streams.up_at,
+            stream_ended_at=self._streams.ended_at,
+            drops=self._streams.drops,
             connections=self._socket.connections if self._socket else 0,
-            stream_ended_at=self._stream_ended_at,
-            connections_ended_at=self._connections_ended_at,
+            connections_ended_at=self._streams.connections_ended_at,
             own_socket_there=self._socket is None or self._socket.is_there(),
+            restore_at=self._restore_at,
+            outdated=self._pre_start != self._pool.value.pre_start,
+            lost=self._comparison.lost,
+            stranger=self._comparison.stranger,
+            heals=self._heals,
+            healed_at=self._healed_at,
         )
 
-    def _show(self, decision: Decision) -> None:
-        self._say.problem("folder", decision.reason if decision.is_problem else "")
+    def _tell(self, decision: Decision) -> None:
+        if decision.problem:
+            self._problems.put(Subject.KUBELET, decision.reason)
+        elif decision.registered or (decision.step is Step.WAIT and decision.wait_s is None):
+            self._problems.put(Subject.KUBELET, "")
         if decision.registered:
-            if decision.reason and decision.reason != self.registration.value.reason:
-                self._say.fact(logging.WARNING, "resource_registered", decision.reason)
             self._report(state=RegistrationState.REGISTERED, reason=decision.reason)
         elif decision.step is Step.WAIT and decision.reason:
-            if decision.wait_s is None and decision.reason != self.registration.value.reason and not decision.is_problem:
-                self._say.fact(logging.INFO, "resource_waiting", f"waiting: {decision.reason}")
+            if decision.wait_s is None and not decision.problem:
+                self._waiting(decision.reason)
             self._report(state=RegistrationState.WAITING, reason=decision.reason)
+
+    def _waiting(self, reason: str) -> None:
+        """Say once what is waited for that is nobody's failure."""
+        if reason != self._said:
+            self._said = reason
+            say(logging.INFO, Event.WAITING, f"waiting: {reason}", resource=self.resource, reason=reason)
 
     async def _register(self, decision: Decision) -> None:
         """Register anew on a new socket. What went before is ended first, and kubelet gets the time to notice."""
-        kubelet = self._folder / "kubelet.sock"
-        now = identity(kubelet)
-        if now != self._attempted:
+        if decision.heals:
+            say(logging.WARNING, Event.REGISTRATION_LOST, f"{decision.reason}; registering again", resource=self.resource)
+            self._heals, self._healed_at = self._heals + 1, time.monotonic()
+        identity = folders.look(self._folder).kubelet
+        if identity != self._attempted:
             self._failures = 0
-        await self._let_go(within_s=reconcile.NOTICE_S)
-        self._attempted, self._attempted_at, self._accepted, self._lost = now, time.monotonic(), False, False
+        await self._let_go(within_s=reconcile.NOTICE_LOST_S if decision.heals else reconcile.NOTICE_S)
+        self._attempted, self._attempted_at, self._accepted = identity, time.monotonic(), False
         try:
-            async with KubeletConnection(kubelet) as connection:
-                self._lists = Current(self._first_list())
-                self._socket = PluginSocket(self._folder, self._pool, self._lists, self._host, self._changed)
-                if self._comparison is not None:
-                    self._comparison.made(self._socket.path.name)
+            async with KubeletConnection(self._folder / folders.KUBELET_SOCKET) as connection:
+                self._pre_start = self._pool.value.pre_start
+                self._listing.begin(self._pool.value)
+                self._comparison.registering()
+                self._socket = PluginSocket(self._folder, self._pool, self._listing.lists, self._host, self._changed)
                 await self._socket.start()
-                self._attempted_at = self._listed_at = time.monotonic()
+                self._attempted_at = time.monotonic()
                 endpoint = self._socket.path.name
                 self._report(state=RegistrationState.REGISTERING, reason=decision.reason, endpoint=endpoint)
                 await self._call_register(connection, endpoint)
         except KubeletUnreachable as error:
             # Nobody's failure: a kubelet that is down leaves its socket behind.
-            self._failed(str(error), first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
+            self._waiting(str(error))
+            self._problems.put(Subject.KUBELET, "")
+            self._failed(error, first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
         except (RegistrationRefused, OwnSocketBroken, KubeletDenied) as error:
-            self._failed(str(error), first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S, is_problem=True)
+            self._problems.put(Subject.KUBELET, f"not registered with kubelet: {self._nameless(error)}")
+            self._failed(error, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S)
         else:
             self._accepted = True
-            self._say.problem("register", "")
             self._report(registrations=self.registration.value.registrations + 1)
-            self._say.fact(
-                logging.INFO,
-                "resource_registered",
-                f"registered with kubelet as {endpoint} ({len(self._pool.value.devices)} devices)",
-                endpoint=endpoint,
-                devices=len(self._pool.value.devices),
-            )
+            devices = len(self._pool.value.devices)
+            text = f"registered with kubelet as {endpoint} ({devices} devices)"
+            say(self._streams.level(logging.INFO), Event.REGISTERED, text, resource=self.resource, endpoint=endpoint, devices=devices)
 
     async def _call_register(self, connection: KubeletConnection, endpoint: str) -> None:
         """Register, and see to what can happen while kubelet takes its time. Raises KubeletUnreachable and RegistrationRefused."""
@@ -193,9 +216,9 @@ class KubeletLink:
             async def register() -> None:
                 nonlocal refusal
                 try:
-                    await connection.register(self.resource, endpoint, pre_start=self._pool.value.pre_start)
+                    await connection.register(self.resource, endpoint, pre_start=self._pre_start)
                     refusal = None
-                except (KubeletUnreachable, KubeletDenied, RegistrationRefused) as error:
+                except (KubeletUnreachable, RegistrationRefused) as error:
                     refusal = error  # raised in here it would come out as one of a group
                 tasks.cancel_scope.cancel()
 
@@ -210,90 +233,63 @@ class KubeletLink:
 
         Meanwhile our socket is made again if it is removed before kubelet has dialled it: kubelet would try for ten seconds.
         """
-        while identity(self._folder / "kubelet.sock") in (self._attempted, None):
+        while folders.look(self._folder).kubelet in (self._attempted, None):
             self._rung = anyio.Event()
+            wait_s = float("inf")
             if self._socket is not None and not self._socket.is_there():
                 await self._restore()
-            await self._rung.wait()
+                wait_s = self._restore_at - time.monotonic()
+            with anyio.move_on_after(wait_s):
+                await self._rung.wait()
 
-    def _failed(self, reason: str, *, first_s: float, max_s: float, is_problem: bool = False) -> None:
-        # The name of our socket is another one each time, and is not what changed.
-        reason = reason.replace(self.registration.value.endpoint, "our socket") if self.registration.value.endpoint else reason
+    def _failed(self, error: DevicePluginError, *, first_s: float, max_s: float) -> None:
         self._failures += 1
         self._retry_at = time.monotonic() + reconcile.backoff(self._failures, first_s=first_s, max_s=max_s, random=chance())
-        if is_problem:
-            self._say.problem("register", f"not registered with kubelet: {reason}")
-        elif reason != self._waits_for:
-            self._say.fact(logging.INFO, "resource_waiting", f"not registered with kubelet: {reason}")
-        self._waits_for = reason
-        self._report(state=RegistrationState.WAITING, reason=reason)
+        self._report(state=RegistrationState.WAITING, reason=self._nameless(error))
 
-    def _first_list(self) -> DeviceList:
-        try:
-            return device_list(self._pool.value)
-        except ListTooLarge as error:
-            self._say.problem("list", str(error))
-            return DeviceList(b"")
+    def _nameless(self, error: DevicePluginError) -> str:
+        """Return the text of `error` without the name of our socket, which is another one each time and not what changed."""
+        endpoint = self._socket.path.name if self._socket is not None else ""
+        return str(error).replace(endpoint, "our socket") if endpoint else str(error)
 
     async def _restore(self) -> None:
+        """Make our socket file again, more and more seldom where that does not help."""
         assert self._socket is not None
+        now = time.monotonic()
+        if now < self._restore_at:
+            return
+        # Whoever removes it over and over, or keeps us from making it, is not to be raced.
+        self._restores = self._restores + 1 if now - self._restore_at < reconcile.MAX_RETRY_S else 1
+        self._restore_at = now + reconcile.backoff(
+            self._restores, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S, random=chance()
+        )
         try:
             await self._socket.restore()
         except OwnSocketBroken as error:
-            self._say.problem("socket", str(error))
-            await anyio.sleep(reconcile.FIRST_RETRY_S)
+            self._problems.put(Subject.SOCKET, self._nameless(error))
         else:
-            self._say.problem("socket", "")
-            self._say.fact(logging.WARNING, "resource_socket_restored", f"our socket {self._socket.path} was removed and is made again")
+            self._problems.put(Subject.SOCKET, "")
+            say(logging.WARNING, Event.SOCKET_RESTORED, "our socket was removed and is made again", resource=self.resource)
 
     async def _let_go(self, *, within_s: float) -> None:
-        """End the streams with trailers and let kubelet close their connections: an old stream must not end after a new registration."""
+        """End the streams in order and let kubelet close their connections: an old stream must not end after a new registration."""
         socket, self._socket = self._socket, None
-        self._streams = 0
-        self._lists.set(None)
+        self._streams.number = 0
+        self._listing.end()
+        self._problems.put(Subject.SOCKET, "")
         if socket is not None:
             await socket.stop(within_s=within_s if socket.streams_seen else 0.0)
 
     def _changed(self) -> None:
         """Note the streams of the present socket as they come and go."""
-        streams = self._socket.streams if self._socket else 0
-        now = time.monotonic()
-        if streams > self._streams:
-            self._stream_up_at = now
+        change = self._streams.note(self._socket)
+        if change > 0:
             self._failures = 0
-            self._waits_for = ""
-            self._say.problem("register", "")
-        elif self._streams and not streams:
-            self._stream_ended_at = now
-            self._drops = self._drops + 1 if now - self._stream_up_at < reconcile.SHORT_LIVED_S else 0
-            if self._drops:
-                self._retry_at = now + reconcile.backoff(
-                    self._drops, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_DROPPED_RETRY_S, random=chance()
-                )
-            self._say.fact(logging.WARNING, "resource_stream_ended", "kubelet ended its stream")
-        if self._socket and not self._socket.connections:
-            self._connections_ended_at = now
-        self._streams = streams
+            self._said = ""
+        elif change < 0:
+            self._retry_at = max(self._retry_at, time.monotonic() + self._streams.retry_s)
+            say(self._streams.level(logging.WARNING), Event.STREAM_ENDED, "kubelet ended its stream", resource=self.resource)
         self._rung.set()
-
-    def _told(self) -> Told | None:
-        """Return what kubelet has from us while it holds our stream."""
-        if self._socket is None or not self._streams or not self._accepted:
-            return None
-        devices = self._pool.value.devices
-        healthy = frozenset(device.id for device in devices if device.health.healthy)
-        since = max(self._listed_at, self._stream_up_at)
-        return Told(healthy, frozenset(device.id for device in devices), self._socket.path.name, since)
-
-    def _compared(self, verdict: Verdict, stranger: str) -> None:
-        text = f"somebody else serves {self.resource} to kubelet: {stranger}; stop it, or give one of the two another resource name"
-        self._say.problem("stranger", text if verdict is Verdict.STRANGER else "")
-        if verdict is Verdict.LOST:
-            self._say.fact(
-                logging.WARNING, "resource_lost", "kubelet does not have our devices any more; another registration took ours down"
-            )
-            self._lost = True
-            self._rung.set()
 
     def _report(self, **changes: Any) -> None:
         """Publish how we stand. `since` is the time of the last change of the state."""

@@ -53,6 +53,11 @@ def device_list(pool: Pool) -> DeviceList:
     return DeviceList(encoded)
 
 
+def offered(pool: Pool) -> frozenset[str]:
+    """Return the ids that the list of `pool` calls healthy."""
+    return frozenset(device.id for device in pool.devices if device.health.healthy)
+
+
 def field(number: int, content: bytes) -> bytes:
     """Return the field `number` (≤ 15) of a message in wire form, a text or a message being its content."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content

@@ -1,6 +1,5 @@
 """Register: telling kubelet of our socket."""
 
-import os
 import random
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from npu_agent.api.v1beta1 import DevicePluginOptions, RegisterRequest, RegistrationStub
 from npu_agent.core.text import printable
 from npu_agent.deviceplugin.errors import DevicePluginError, KubeletDenied, KubeletUnreachable, RegistrationRefused
+from npu_agent.deviceplugin.folder import denied
 from npu_agent.rpc.calls import call
 from npu_agent.rpc.channel import BoundedChannel
 
@@ -75,17 +75,17 @@ class KubeletConnection:
             # kubelet 1.34 and later reset the call when the time that they were told is over, before ours is.
             if time.monotonic() - began >= told_s:
                 raise RegistrationRefused(f"no answer within {told_s:g} s") from error
-            raise KubeletUnreachable(f"kubelet ended the connection to {self._path} before it answered: {error}") from error
+            raise KubeletUnreachable(f"kubelet ended the connection to {self._path} before it answered: {printable(str(error))}") from error
         except OSError as error:
             raise self._unreachable(error) from error
         except GRPCError as error:
             raise RegistrationRefused(f"{error.status.name}: {printable(error.message or '', MOST_OF_A_REFUSAL)}") from error
         except ProtocolError as error:
-            raise RegistrationRefused(f"what listens on {self._path} does not speak gRPC: {error}") from error
+            raise RegistrationRefused(f"what listens on {self._path} does not speak gRPC: {printable(str(error))}") from error
 
     def _unreachable(self, error: OSError) -> DevicePluginError:
         if isinstance(error, PermissionError):
-            return KubeletDenied(f"{self._path} may not be connected to by user {os.geteuid()}: {error.strerror}; run the agent as root")
+            return KubeletDenied(denied(self._path, error))
         text = error.strerror or str(error) or type(error).__name__
         return KubeletUnreachable(f"nobody answers on {self._path} ({text}): kubelet is stopped or starting")
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +16,10 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
 from npu_agent.core.pool import Pool
+from npu_agent.core.text import printable
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList
+from npu_agent.deviceplugin.reporting import Event, say
 from npu_agent.deviceplugin.service import DevicePluginService, Host
 from npu_agent.flow.current import Current
 from npu_agent.rpc.calls import call
@@ -28,6 +33,11 @@ CLOSE_WITHIN_S = 0.5
 
 PREFIX = "npu-agent-"
 
+_PROCESS = secrets.token_hex(3)
+_registrations = itertools.count(1)
+
+log = logging.getLogger(__name__)
+
 
 class PluginSocket:
     """A DevicePlugin server on a socket file of its own, for one registration with kubelet.
@@ -39,7 +49,8 @@ class PluginSocket:
     def __init__(
         self, folder: Path, pool: Current[Pool], lists: Current[DeviceList | None], host: Host, on_change: Callable[[], None]
     ) -> None:
-        self.path = folder / _file_name(pool.value.resource)
+        self._resource = pool.value.resource
+        self.path = folder / _file_name(self._resource)
         self.streams = 0
         """ListAndWatch streams that are up."""
         self.streams_seen = 0
@@ -69,7 +80,7 @@ class PluginSocket:
             finally:
                 channel.close()
         except (OSError, GRPCError, StreamTerminatedError, TimeoutError) as error:
-            raise OwnSocketBroken(f"a socket of ours in {self.path.parent} cannot be served: {error or type(error).__name__}") from error
+            raise OwnSocketBroken(f"a socket of ours in {self.path.parent} cannot be served: {_text(error)}") from error
 
     def is_there(self) -> bool:
         """Whether the file is still there and still ours."""
@@ -80,7 +91,8 @@ class PluginSocket:
         try:
             await self._listen()
         except OSError as error:
-            raise OwnSocketBroken(f"our socket {self.path} was removed and cannot be made again: {error}") from error
+            text = f"our socket in {self.path.parent} was removed and cannot be made again: {_text(error)}"
+            raise OwnSocketBroken(f"{text}; kubelet serves us until it restarts") from error
 
     async def _listen(self) -> None:
         listening = bind_private(self.path)
@@ -105,11 +117,18 @@ class PluginSocket:
                 while self._server.transports:
                     await self._server.change()
         finally:
-            if self.is_there():
-                with contextlib.suppress(OSError):  # a folder that is read-only keeps it; the next agent removes it
-                    self.path.unlink(missing_ok=True)
+            self._remove()
             with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
                 await self._close()
+
+    def _remove(self) -> None:
+        if not self.is_there():
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            text = f"our socket {self.path} stays behind: {_text(error)}; the next agent removes it"
+            say(logging.WARNING, Event.SOCKET_LEFT, text, resource=self._resource)
 
     async def _close(self) -> None:
         await accept_no_more(listening for listening, _ in self._listening)
@@ -125,28 +144,54 @@ class PluginSocket:
 
 
 def remove_stale_sockets(folder: Path) -> None:
-    """Remove the socket files that an agent left behind which was killed. One that somebody listens on is left alone."""
-    try:
-        left = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name.endswith(".sock")]
-    except OSError:  # the link tells of a folder that cannot be used
-        return
-    for path in left:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            # A listener that accepts nobody would keep a connect that waits.
-            probe.setblocking(False)
-            try:
+    """Remove the socket files that an agent left behind which was killed. One that somebody listens on is left alone.
+
+    It never waits, and never fails: what cannot be removed is named once and stays.
+    """
+    left: list[str] = []
+    why = ""
+    for path in _own_sockets(folder):
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
                 probe.connect(str(path))
-            except ConnectionRefusedError:
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-            except OSError:
-                continue
+        except ConnectionRefusedError:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                left.append(path.name)
+                why = _text(error)
+        except OSError:
+            continue  # a full queue (EAGAIN) for instance: somebody listens
+    if left:
+        log.warning(
+            "%d sockets that an agent left behind stay in %s: %s",
+            len(left),
+            folder,
+            why,
+            extra={"event": str(Event.SOCKET_LEFT), "fields": {"sockets": len(left)}},
+        )
+
+
+def is_ours(name: str) -> bool:
+    """Whether this process made the socket of that name."""
+    return name.startswith(PREFIX) and f"-{_PROCESS}-" in name
+
+
+def _own_sockets(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # a folder that cannot be read is told of by the link
+        named = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name.endswith(".sock")]
+        return [path for path in named if stat.S_ISSOCK(path.lstat().st_mode)]
+    return []
 
 
 def _file_name(resource: str) -> str:
     # Short, because the whole path must fit; readable, because people look into the folder.
     name = resource.rpartition("/")[2][:24]
-    return f"{PREFIX}{name}-{secrets.token_hex(4)}.sock"
+    return f"{PREFIX}{name}-{_PROCESS}-{next(_registrations)}.sock"
+
+
+def _text(error: BaseException) -> str:
+    return printable((error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,7 @@
 """A device plugin of three devices, served on a socket of its own."""
 
+import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,3 +68,8 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Plugin, DevicePluginStub]
         channel.close()
         plugin.lists.set(None)
         await plugin.socket.stop(within_s=1.0)
+
+
+def denied(*arguments: object, **options: object) -> None:
+    """Fail as every change does on a file system that is read-only."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))

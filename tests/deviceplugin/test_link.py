@@ -14,6 +14,7 @@ import pytest
 from npu_agent.core.health import Health
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.registration import Registration
+from npu_agent.deviceplugin import reconcile, socket
 from npu_agent.deviceplugin.comparison import Ask
 from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.link import KubeletLink
@@ -23,7 +24,7 @@ from npu_agent.host.watching import watch_folder
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.faults import RegisterFault
 from npu_agent.simulator.kubelet import SimulatedKubelet
-from tests.deviceplugin.served import Host
+from tests.deviceplugin.served import Host, denied
 
 NPU = "furiosa.ai/npu"
 WELL = Health(True, "", 0.0)
@@ -150,7 +151,7 @@ async def test_a_folder_that_was_deleted_below_our_mount_ends_the_agent_with_a_m
         # As with a bind mount, the path still leads to the folder that is deleted.
         with pytest.raises(FolderUnlinked, match="restart this container"):
             with anyio.fail_after(5):
-                await KubeletLink(Path(f"/proc/self/fd/{descriptor}"), Current(POOL), Host())._reconcile()
+                await KubeletLink(Path(f"/proc/self/fd/{descriptor}"), Current(POOL), Host(), tell=lambda text: None, ask=None).run()
     finally:
         os.close(descriptor)
 
@@ -240,3 +241,114 @@ async def test_a_pool_that_is_too_large_from_the_start_is_registered_as_empty_wi
         await kubelet.start()
         await sees(kubelet, Quantity(0, 0))
         await until_told(told, "60000 devices")
+
+
+async def test_a_folder_that_becomes_read_only_is_told_once_and_costs_neither_the_agent_nor_its_end(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(())
+    async with SimulatedKubelet(short_dir) as kubelet:
+        await kubelet.start()
+        async with linking(kubelet.plugin_dir, told=told):
+            await sees(kubelet, ALL)
+            with monkeypatch.context() as read_only:
+                read_only.setattr(Path, "unlink", denied)
+                read_only.setattr(socket, "bind_private", denied)
+                await kubelet.cut_streams()
+                await until_told(told, f"a socket of ours in {kubelet.plugin_dir} cannot be served: Read-only file system")
+                await anyio.sleep(0.5)
+                assert len([text for text in told.value if text]) == 1
+            await sees(kubelet, ALL)
+            await until_told(told, "")
+            monkeypatch.setattr(Path, "unlink", denied)
+        left = [record.getMessage() for record in caplog.records if "stays behind" in record.getMessage()]
+        assert len(left) == 2  # one a socket: that of the cut stream, and that of the end
+        assert "stays behind: Read-only file system" in left[-1]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_socket_that_cannot_be_made_again_is_told_once_until_it_is(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(())
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, told=told) as link:
+        await kubelet.start()
+        registered = await until(link, lambda registration: registration.state == "registered")
+        with monkeypatch.context() as full:
+            full.setattr(socket, "bind_private", denied)
+            (kubelet.plugin_dir / registered.endpoint).unlink()
+            await until_told(told, f"our socket in {kubelet.plugin_dir} was removed and cannot be made again: Read-only file system")
+            await anyio.sleep(0.5)
+            assert len(told.value) == 1
+        await until_told(told, "")
+        assert (kubelet.plugin_dir / registered.endpoint).is_socket()
+        assert kubelet.quantities()[NPU] == ALL
+
+
+async def test_a_kubelet_that_keeps_dropping_us_is_told_of_once(short_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    told = Told(())
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, told=told):
+        await kubelet.start()
+        for _ in range(reconcile.MANY_DROPS + 2):
+            await sees(kubelet, ALL)
+            await kubelet.cut_streams()
+        await until_told(told, "kubelet ends our streams as soon as they begin")
+        await sees(kubelet, ALL)
+        await until_told(told, "")
+        assert len(told.value) == 2
+    ended = [record for record in caplog.records if getattr(record, "event", "") == "resource_stream_ended"]
+    assert len([record for record in ended if record.levelno >= logging.INFO]) == reconcile.MANY_DROPS - 1
+
+
+async def test_a_resource_that_goes_and_comes_at_once_is_registered_again(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet:
+        await kubelet.start()
+        for _ in range(3):
+            async with linking(kubelet.plugin_dir):
+                await sees(kubelet, ALL)
+            assert list(kubelet.plugin_dir.glob("npu-agent-*")) == []
+
+
+async def test_a_link_can_be_run_again_after_its_end(short_dir: Path) -> None:
+    async with SimulatedKubelet(short_dir) as kubelet:
+        await kubelet.start()
+        link = KubeletLink(kubelet.plugin_dir, Current(POOL), Host(), tell=lambda text: None, ask=None)
+        for _ in range(2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(link.run)
+                await sees(kubelet, ALL)
+                await until(link, lambda registration: registration.state == "registered")
+                tasks.cancel_scope.cancel()
+            assert link.registration.value.state == "stopped"
+
+
+async def test_options_that_change_are_told_by_another_registration(short_dir: Path) -> None:
+    pool = Current(POOL)
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, pool) as link:
+        await kubelet.start()
+        await until(link, lambda registration: registration.state == "registered")
+        pool.set(replace(POOL, pre_start=True))
+        await until(link, lambda registration: registration.registrations == 2)
+        await sees(kubelet, ALL)
+
+
+async def test_what_kubelet_refuses_with_is_made_printable(short_dir: Path) -> None:
+    told = Told(())
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir, told=told):
+        kubelet.faults.register.append(RegisterFault(refuse_with="no\x1b[31m\r\nERROR all is lost\u2028" + "x" * 5000))
+        await kubelet.start()
+        await until_told(told, r"UNKNOWN: no\x1b[31m\r\nERROR all is lost\u2028xxx")
+        assert all(len(text) < 1200 and text.isprintable() for text in told.value)
+
+
+async def test_what_happens_has_stable_names_and_fields(short_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with SimulatedKubelet(short_dir) as kubelet, linking(kubelet.plugin_dir) as link:
+        await until(link, lambda registration: "not there" in registration.reason)
+        await kubelet.start()
+        await sees(kubelet, ALL)
+        await kubelet.cut_streams()
+        await until(link, lambda registration: registration.registrations == 2)
+    said = [(record.event, sorted(record.fields)) for record in caplog.records if hasattr(record, "event")]  # type: ignore[attr-defined]
+    assert said[0] == ("resource_waiting", ["reason", "resource"])
+    assert ("resource_registered", ["devices", "endpoint", "resource"]) in said
+    assert ("resource_stream_ended", ["resource"]) in said

@@ -4,7 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npu_agent.deviceplugin.reconcile import NOTICE_S, SETTLE_S, STREAM_EXPECTED_S, Decision, Facts, Folder, Step, backoff, decide
+from npu_agent.deviceplugin.reconcile import (
+    DROPPED,
+    MANY_DROPS,
+    MANY_HEALS,
+    NOTICE_S,
+    SETTLE_S,
+    STREAM_EXPECTED_S,
+    Decision,
+    Facts,
+    Folder,
+    Step,
+    backoff,
+    decide,
+)
 
 OLD = (1, 10, 100)
 NEW = (1, 10, 200)  # the same inode, made at another time
@@ -78,6 +91,42 @@ def test_a_deleted_mount_ends_the_agent_but_not_before_its_kubelet_does() -> Non
     assert decided(folder=Folder.UNLINKED, kubelet=None, streams=0).step is Step.EXIT
 
 
+@pytest.mark.parametrize("folder", [Folder.DENIED, Folder.NOT_A_FOLDER, Folder.UNREADABLE])
+def test_what_keeps_us_from_seeing_kubelet_is_a_problem_and_not_a_kubelet_that_has_not_started(folder: Folder) -> None:
+    away = decided(folder=folder, kubelet=None, obstacle="it cannot be reached by user 7", streams=0)
+    assert away == Decision(Step.WAIT, "it cannot be reached by user 7", problem=True)
+    served = decided(folder=folder, kubelet=None, obstacle="it cannot be reached by user 7")
+    assert served == replace(away, registered=True)
+
+
+def test_a_kubelet_that_lost_us_is_told_anew_unless_somebody_else_serves_the_resource() -> None:
+    assert (decided(lost=True).step, decided(lost=True).heals) == (Step.REGISTER, True)
+    fought = decided(lost=True, stranger="other.sock of process 7 (other)")
+    assert (fought.step, fought.registered, fought.problem, fought.wait_s) == (Step.WAIT, False, True, None)
+    assert "other.sock of process 7 (other)" in fought.reason
+
+
+def test_a_kubelet_that_is_never_as_it_was_told_is_told_anew_more_and_more_seldom() -> None:
+    waits = [decided(lost=True, heals=heals, healed_at=50.0).wait_s for heals in (MANY_HEALS - 1, MANY_HEALS, MANY_HEALS + 1, 99)]
+    assert waits == [None, 60.0, 120.0, 3600.0]
+    assert decided(lost=True, heals=MANY_HEALS, healed_at=50.0).problem
+
+
+def test_a_kubelet_that_keeps_dropping_us_is_a_problem_until_a_stream_lasts() -> None:
+    assert decided(drops=MANY_DROPS, stream_up_at=50.0) == Decision(Step.WAIT, DROPPED, 1.0, registered=True, problem=True)
+    assert decided(drops=MANY_DROPS, stream_up_at=49.0) == Decision(Step.WAIT, registered=True)
+    assert decided(drops=MANY_DROPS, streams=0, retry_at=51.0) == Decision(Step.WAIT, DROPPED, 1.0, problem=True)
+    assert not decided(drops=MANY_DROPS - 1, streams=0, retry_at=51.0).problem
+
+
+def test_a_socket_that_could_not_be_made_again_is_tried_when_it_is_due() -> None:
+    assert decided(own_socket_there=False, restore_at=52.0) == Decision(Step.WAIT, wait_s=2.0, registered=True)
+
+
+def test_other_options_are_told_by_another_registration() -> None:
+    assert decided(outdated=True).step is Step.REGISTER
+
+
 @given(
     st.builds(
         Facts,
@@ -94,6 +143,14 @@ def test_a_deleted_mount_ends_the_agent_but_not_before_its_kubelet_does() -> Non
         connections=st.integers(0, 2),
         connections_ended_at=st.floats(0, 100),
         own_socket_there=st.booleans(),
+        restore_at=st.floats(0, 100),
+        stream_up_at=st.floats(0, 100),
+        drops=st.integers(0, 5),
+        lost=st.booleans(),
+        stranger=st.sampled_from(["", "other.sock"]),
+        heals=st.integers(0, 5),
+        healed_at=st.floats(0, 100),
+        outdated=st.booleans(),
     )
 )
 def test_whatever_is_seen_a_wait_ends_by_itself_or_has_a_change_to_wait_for(facts: Facts) -> None:
@@ -103,7 +160,8 @@ def test_whatever_is_seen_a_wait_ends_by_itself_or_has_a_change_to_wait_for(fact
     if decision.wait_s is not None:
         assert decision.wait_s > 0
         later = decide(replace(facts, now=facts.now + decision.wait_s + 0.001))
-        assert later.step is Step.REGISTER
+        assert later.step is not Step.WAIT or later.wait_s is None
+        assert later.step is Step.REGISTER or facts.streams
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -1,3 +1,5 @@
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import device_list
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.rpc.sockets import MAX_SOCKET_PATH
-from tests.deviceplugin.served import POOL, Plugin, serving
+from tests.deviceplugin.served import POOL, Plugin, denied, serving
 
 
 def allocation(*ids: str) -> AllocateRequest:
@@ -178,3 +180,50 @@ async def test_sockets_of_a_killed_agent_are_removed_and_living_ones_left(tmp_pa
     async with serving(tmp_path) as (plugin, _):
         remove_stale_sockets(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [plugin.socket.path.name]
+
+
+async def test_a_socket_is_for_us_alone_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with serving(tmp_path) as (plugin, _):
+            assert stat.S_IMODE(plugin.socket.path.stat().st_mode) == 0o600
+            plugin.socket.path.unlink()
+            await plugin.socket.restore()
+            assert stat.S_IMODE(plugin.socket.path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_a_socket_whose_queue_is_full_is_left_alone_and_not_waited_for(short_dir: Path) -> None:
+    import socket as sockets
+
+    path = short_dir / "npu-agent-npu-full.sock"
+    with sockets.socket(sockets.AF_UNIX) as listening, sockets.socket(sockets.AF_UNIX) as first:
+        listening.bind(str(path))
+        listening.listen(0)
+        first.connect(str(path))
+        remove_stale_sockets(short_dir)
+    assert path.exists()
+
+
+def test_a_file_that_is_called_like_a_socket_of_ours_is_left_alone(short_dir: Path) -> None:
+    (short_dir / "npu-agent-file.sock").touch()
+    os.mkfifo(short_dir / "npu-agent-fifo.sock")
+    remove_stale_sockets(short_dir)
+    assert len(list(short_dir.iterdir())) == 2
+    remove_stale_sockets(short_dir / "missing")
+
+
+def test_stale_sockets_that_cannot_be_removed_are_told_of_in_one_line(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import socket as sockets
+
+    for name in ("one", "two"):
+        with sockets.socket(sockets.AF_UNIX) as dead:
+            dead.bind(str(short_dir / f"npu-agent-{name}.sock"))
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "unlink", denied)
+        remove_stale_sockets(short_dir)
+    (record,) = caplog.records
+    assert record.getMessage() == f"2 sockets that an agent left behind stay in {short_dir}: Read-only file system"

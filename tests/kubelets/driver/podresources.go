@@ -12,7 +12,7 @@ import (
 
 const podResourcesSocket = "/var/lib/kubelet/pod-resources/kubelet.sock"
 
-// servePodResources answers List with kubelet's own messages. Kubelet's server itself asks interfaces that differ between releases.
+// servePodResources answers with kubelet's own messages. Kubelet's server itself asks interfaces that differ between releases.
 func (k *Kubelet) servePodResources() error {
 	if err := os.MkdirAll(filepath.Dir(podResourcesSocket), 0o750); err != nil {
 		return err
@@ -58,6 +58,20 @@ func (l *lister) List(context.Context, *podresourcesapi.ListPodResourcesRequest)
 			listed.Containers = append(listed.Containers, resources)
 		}
 		response.PodResources = append(response.PodResources, listed)
+	}
+	return response, nil
+}
+
+// GetAllocatableResources has the healthy devices, one entry for each, as kubelet would allocate from.
+func (l *lister) GetAllocatableResources(
+	context.Context, *podresourcesapi.AllocatableResourcesRequest,
+) (*podresourcesapi.AllocatableResourcesResponse, error) {
+	response := &podresourcesapi.AllocatableResourcesResponse{}
+	for name := range l.kubelet.quantities() {
+		for id := range l.kubelet.healthy(name) {
+			device := &podresourcesapi.ContainerDevices{ResourceName: name, DeviceIds: []string{id}}
+			response.Devices = append(response.Devices, device)
+		}
 	}
 	return response, nil
 }
