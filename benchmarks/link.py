@@ -30,8 +30,8 @@ async def measure() -> AsyncIterator[Figure]:
             returns = [await _return(kubelet) for _ in range(RETURNS)]
             cuts = [await _cut(kubelet) for _ in range(CUTS)]
     first_call = "the first call on a new connection"
-    yield of_rounds("kubelet_back_to_register_s", returns, 0.02, first_calls, first_call)
-    yield Figure("kubelet_back_to_register_p99_s", percentile(returns, 99), 0.05, percentile(first_calls, 99), first_call, RETURNS)
+    yield of_rounds("kubelet_back_to_register_s", returns, 0.01, first_calls, first_call)
+    yield Figure("kubelet_back_to_register_p99_s", percentile(returns, 99), 0.03, percentile(first_calls, 99), first_call, RETURNS)
     yield of_rounds("stream_cut_to_register_s", cuts, 1.5, first_calls, first_call)
 
 
@@ -44,7 +44,7 @@ async def _starts_and_ends(where: Site, kubelet: Kubelet) -> AsyncIterator[Figur
         await kubelet.list_with(healthy=len(where.cards))
         ends.append(await stop(process))
         imports.append(await import_s())
-    yield of_rounds("start_to_register_s", starts, 0.25, imports, "Python importing the same libraries")
+    yield of_rounds("start_to_register_s", starts, 1.4 * percentile(imports, 50), imports, "Python importing the same libraries")
     yield of_rounds("shutdown_s", ends, 0.5, [0.0], "none")
 
 

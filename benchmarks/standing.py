@@ -49,7 +49,7 @@ async def measure() -> AsyncIterator[Figure]:
             await probes(Path(files[0]), GROWTH_PROBES // CARDS)
             grown = rss_mib(agent.pid)
             await probes(Path(files[0]), (HOUR_OF_PROBES - WARM_PROBES - GROWTH_PROBES) // CARDS)
-            yield Figure("rss_mib", rss_mib(agent.pid), 40, floor_mib, "Python with the same libraries", HOUR_OF_PROBES)
+            yield Figure("rss_mib", rss_mib(agent.pid), 36, floor_mib, "Python with the same libraries", HOUR_OF_PROBES)
         yield Figure("rss_growth_of_10000_probes_mib", max(0.0, grown - warm), 0.5, 0.0, "none", GROWTH_PROBES)
 
 
