@@ -4,12 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
 
-.PHONY: help demo test check e2e kubelets soak bench protos lock clean
+.PHONY: help demo test check e2e kubelets soak bench wheel protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-demo: $(READY) ## Run the agent, fake cards and a simulated kubelet, step by step (no root, under 10 s)
+demo: $(READY) ## Run the agent, fake cards and a simulated kubelet, step by step (no root, 2 s)
 	@$(BIN)/npu-agent demo
 
 test: $(READY) ## Run the tests that need neither root nor a real kubelet
@@ -32,6 +32,9 @@ soak: $(READY) ## Restart, cut and break the same kubelets and the agent for som
 bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 	$(BIN)/python -m benchmarks
 
+wheel: $(READY) ## Build dist/npu_agent-VERSION-py3-none-any.whl
+	$(BIN)/python -c "import flit_core.buildapi, pathlib; pathlib.Path('dist').mkdir(exist_ok=True); print('dist/' + flit_core.buildapi.build_wheel('dist'))"
+
 protos: $(READY) ## Generate npu_agent/api from protos/
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./scripts/generate-api npu_agent/api
 
@@ -45,9 +48,11 @@ clean: ## Remove what the other targets made
 $(READY): requirements/development.txt pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "npu-agent needs Python 3.11 or newer with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3." >&2; exit 1; }
-	@echo "preparing .venv"
+	@echo "preparing .venv (once; it needs the network and takes from a quarter of a minute to a minute)"
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
+	@echo "  fetching and checking $$(grep -c == $<) locked packages"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/development.txt
+	@echo "  installing npu-agent into it"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)

@@ -63,3 +63,20 @@ def test_the_figures_are_those_that_are_measured_and_the_same_in_both_languages(
 def test_every_file_that_is_named_is_there() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE + KOREAN):
         assert (ROOT / link).exists(), link
+
+
+def structure(page: str) -> list[str]:
+    """Return what a page is made of: headings by depth, blocks of code with what they say less its comments, list items, rows of tables."""
+    parts, code = [], None
+    for line in page.splitlines():
+        if line.startswith("```"):
+            code = [] if code is None else parts.append("\n".join([f"code {line}", *code]))
+        elif code is not None:
+            code.append(re.sub(r"\s+#.*", "", line))
+        elif found := re.match(r"(#+) |(\* )|(\| )|(<!-- .*)", line):
+            parts.append(found[1] or found[2] or found[3] or found[4])
+    return parts
+
+
+def test_the_korean_page_has_every_part_of_the_english_one() -> None:
+    assert structure(KOREAN) == structure(PAGE)
