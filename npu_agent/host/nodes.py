@@ -22,7 +22,11 @@ class SeenNode:
     wrong: str = ""
 
 
-def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False) -> SeenNode:
+Folders = dict[str, str]
+"""Folders of the host by what they are called, each as the folder that it leads to: nodes that are looked at together share theirs."""
+
+
+def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False, folders: Folders | None = None) -> SeenNode:
     """Return what there is of `node` on the host whose root is at `prefix`.
 
     Links are followed as the host would, and never out of it. What they end at must be a character device, of the driver's major
@@ -30,8 +34,7 @@ def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False) -
     device nodes. It stats files, so it is for a thread. Raises ShortOfResources.
     """
     try:
-        path = resolve(prefix, node.host_path)
-        status = os.lstat(prefix + path)
+        path, status = _final(prefix, node.host_path, {} if folders is None else folders)
     except FileNotFoundError:
         return SeenNode(node.host_path, "is not on the host")
     except OSError as error:
@@ -50,6 +53,20 @@ def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False) -
     if major == _MEMORY and minor not in _HARMLESS:
         return SeenNode(path, f"is device {major}:{minor}, which opens the machine itself{via}")
     return SeenNode(path)
+
+
+def _final(prefix: str, path: str, folders: Folders) -> tuple[str, os.stat_result]:
+    """Return what `path` leads to, and its status. Raises OSError."""
+    folder, _, name = path.rpartition("/")
+    if name not in ("", ".", ".."):
+        if folder not in folders:
+            folders[folder] = resolve(prefix, folder).rstrip("/")
+        path = f"{folders[folder]}/{name}"
+        status = os.lstat(prefix + path)
+        if not stat.S_ISLNK(status.st_mode):
+            return path, status
+    path = resolve(prefix, path)
+    return path, os.lstat(prefix + path)
 
 
 def _kind(mode: int) -> str:

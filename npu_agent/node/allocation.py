@@ -13,7 +13,7 @@ from npu_agent.core.state import NodeState
 from npu_agent.host.bounded import Readers, ReadHangs
 from npu_agent.host.errors import ShortOfResources
 from npu_agent.host.files import below_root
-from npu_agent.host.nodes import SeenNode, look_at
+from npu_agent.host.nodes import Folders, SeenNode, look_at
 from npu_agent.node.errors import BackendFailed
 from npu_agent.node.memory import Memory
 from npu_agent.node.tracker import Tracker
@@ -88,7 +88,10 @@ class Allocator:
         nodes = [node for part in parts for node in part.edits.device_nodes if not node.required]
 
         def look() -> frozenset[str]:
-            seen = {node.host_path: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files) for node in nodes}
+            folders: Folders = {}
+            seen = {
+                node.host_path: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files, folders=folders) for node in nodes
+            }
             return frozenset(path for path, one in seen.items() if one.wrong)
 
         try:
@@ -99,7 +102,8 @@ class Allocator:
     async def _look(self, devices: Sequence[Device], nodes: Sequence[DeviceNode]) -> Mapping[DeviceNode, SeenNode]:
 
         def look() -> dict[DeviceNode, SeenNode]:
-            return {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files) for node in nodes}
+            folders: Folders = {}
+            return {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files, folders=folders) for node in nodes}
 
         try:
             return await self._readers.read(_ids(devices), look, timeout_s=LOOK_TIMEOUT_S)
