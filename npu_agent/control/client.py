@@ -9,11 +9,16 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from npu_agent.api.npu_agent.v1 import AgentStub, CommandBackendRequest, GetStatusRequest, ShutdownRequest, Status
 from npu_agent.control.errors import AgentRefused, AgentUnreachable
+from npu_agent.core.text import printable
 from npu_agent.rpc.calls import call
 from npu_agent.rpc.channel import BoundedChannel
+from npu_agent.rpc.requests import MOST_OF_A_STATUS, whole
 
 SOCKET_NAME = "agent.sock"
 ANSWER_TIMEOUT_S = 5.0
+
+MOST_FIELDS = 400_000
+"""Fields of an answer: 4 MiB of details have about so many."""
 
 
 class AgentClient:
@@ -24,7 +29,7 @@ class AgentClient:
         self._channel: BoundedChannel | None = None
 
     async def __aenter__(self) -> "AgentClient":
-        self._channel = BoundedChannel(self._socket, only_own=True)
+        self._channel = BoundedChannel(self._socket, most_fields=MOST_FIELDS, only_own=True)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -42,7 +47,7 @@ class AgentClient:
         """Yield what the agent knows now, and again after each change, until the agent ends."""
         with self._told():
             async for status in self._stub.watch_status(GetStatusRequest(with_holders=with_holders)):
-                yield status
+                yield await whole(status)
 
     async def command(self, backend: str, command: str, arguments: Sequence[str]) -> str:
         """Have a backend carry out a command and return its answer."""
@@ -67,7 +72,7 @@ class AgentClient:
         except (GRPCError, TimeoutError) as error:
             # The agent knows the deadline too, and says so if it is the first to see that it has passed.
             if isinstance(error, GRPCError) and error.status is not Code.DEADLINE_EXCEEDED:
-                raise AgentRefused(error.message or error.status.name) from error
+                raise AgentRefused(printable(error.message or error.status.name, MOST_OF_A_STATUS)) from error
             raise AgentUnreachable(f"the agent did not answer on {self._socket} within {ANSWER_TIMEOUT_S:g} s") from error
         except OSError as error:
             raise AgentUnreachable(f"no agent answers on {self._socket}: {error.strerror or error}") from error

@@ -22,6 +22,9 @@ ANSWER_TIMEOUT_S = 2.0
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of an answer: it has all pods and all devices of the node."""
 
+MOST_FIELDS = 200_000
+"""Fields of an answer: a device is about six."""
+
 Holders = Mapping[tuple[str, str], tuple[Holder, ...]]
 """By resource name and device id. More than one holder is a device that was handed out twice."""
 
@@ -67,7 +70,7 @@ class PodResources:
         from npu_agent.api.v1 import PodResourcesListerStub
 
         async with self._asking:
-            channel = BoundedChannel(self._socket, most_bytes=MOST_BYTES)
+            channel = BoundedChannel(self._socket, most_bytes=MOST_BYTES, most_fields=MOST_FIELDS)
 
             async def asked() -> T:
                 return await question(PodResourcesListerStub(channel))

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import h2.exceptions
 from grpclib.exceptions import StreamTerminatedError
 
+from npu_agent.rpc.requests import whole
+
 T = TypeVar("T")
 
 
@@ -17,10 +19,11 @@ async def call(request: Coroutine[Any, Any, T]) -> T:
     cancellation back (`asyncio.Task.uncancel`). In our own task every cancel scope around the call would from then on take it for
     a cancellation from outside, and the agent would end without a word.
 
-    Raises StreamTerminatedError for a connection that broke, at whatever moment it did, besides what grpclib documents.
+    Raises StreamTerminatedError for a connection that broke, at whatever moment it did, and GRPCError for an answer that is too much to
+    be decoded, besides what grpclib documents.
     """
     try:
-        return await asyncio.ensure_future(request)
+        return await whole(await asyncio.ensure_future(request))
     except AttributeError as error:
         # The connection was lost between connecting and the request, and grpclib uses the transport that it no longer has.
         if error.name != "_transport":

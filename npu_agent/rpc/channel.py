@@ -11,19 +11,21 @@ from grpclib.client import Handler as ClientHandler
 from grpclib.protocol import H2Protocol
 
 from npu_agent.rpc.bounds import MOST_BYTES, BoundedProtocol
+from npu_agent.rpc.requests import MOST_FIELDS, BoundedCodec
 
 _PEER = struct.Struct("3i")
 """Process, user and group of whoever listens, as they were when it began to."""
 
 
 class BoundedChannel(Channel):
-    """A channel to the Unix socket at `path` that takes no message larger than `most_bytes`.
+    """A channel to the Unix socket at `path` that takes no message of more than `most_bytes` or `most_fields`.
 
+    What it returns is given to `calls.call` or `requests.whole`, which decode what is large beside the loop.
     With `only_own` a call raises PermissionError unless this user or root listens there.
     """
 
-    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, only_own: bool = False) -> None:
-        super().__init__(path=str(path))
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, most_fields: int = MOST_FIELDS, only_own: bool = False) -> None:
+        super().__init__(path=str(path), codec=BoundedCodec(most_fields))
         self._most_bytes = most_bytes
         self._only_own = only_own
 

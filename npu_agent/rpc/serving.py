@@ -9,7 +9,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from npu_agent.rpc.bounds import BoundedProtocol, InFlight
-from npu_agent.rpc.requests import RequestCodec
+from npu_agent.rpc.requests import BoundedCodec
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -22,7 +22,7 @@ class KnownServer(Server):
     """A server of `handlers` that knows its connections. `on_change` is called whenever one comes or goes."""
 
     def __init__(self, handlers: Collection["IServable"], on_change: Callable[[], None] = lambda: None) -> None:
-        super().__init__(handlers, codec=RequestCodec())
+        super().__init__(handlers, codec=BoundedCodec())
         self.in_flight = InFlight()
         self.connections = 0
         """Connections that are begun, also those that have no transport yet."""
