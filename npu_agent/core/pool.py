@@ -34,8 +34,8 @@ class Device:
 class Pool:
     """The devices of one resource, ordered by id. `generation` grows by one with each change of the others.
 
-    `policy` says whether devices that share a card are near ("packed") or far ("spread") when several are asked for. `pre_start`
-    says whether kubelet is to call before each start of a container that holds one of them.
+    `policy` says whether devices that share a card are near ("packed"), far ("spread") or never given together ("apart") when several
+    are asked for. `pre_start` says whether kubelet is to call before each start of a container that holds one of them.
     """
 
     resource: str

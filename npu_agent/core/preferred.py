@@ -6,7 +6,8 @@ the pool is the length of its longest path. The distance of two devices is
 
 * of different cards: the height of the pool less the number of steps that their paths have in common. That is the height of their
   lowest common ancestor above the deepest card, so paths of uneven length meet at the same height as even ones.
-* of the same card: 0 where the policy is "packed", the height of the pool and one more where it is "spread".
+* of the same card: 0 where the policy is "packed", the height of the pool and one more where it is "spread". Where it is "apart",
+  a card gives one device at the most, its first one that is free, and counts as a device.
 
 The cost of a set of devices is the sum of the distances of its pairs. Of the cheapest sets, the one is taken that breaks the fewest
 intact groups, the largest size first: a group is a place of the tree, and it is intact while all devices of the pool below it are
@@ -14,10 +15,11 @@ free. Of those, the one whose sorted ids come first.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from npu_agent.core.pool import Pool
+from npu_agent.core.pool import Device, Pool
 
 WORK_LIMIT = 400_000
 """How much the exact search may do, in additions of small numbers: about 0.1 s, for kubelet admits no other pod meanwhile."""
@@ -28,12 +30,15 @@ def prefer(pool: Pool, available: Sequence[str], must_include: Sequence[str], si
 
     The order of the input and ids that come twice change nothing. Ids of `must_include` count as chosen whatever else is known of
     them, since kubelet has given them already; if there are more than `size`, the first of them by id are the answer. Ids that the
-    pool does not know are taken last. If fewer than `size` are there, all of them are the answer.
+    pool does not know are taken last. If fewer than `size` are there, or on cards of their own where the policy is "apart", all of
+    them are the answer.
 
     The answer is exact up to `WORK_LIMIT`, which 64 of 1024 whole cards do not reach. Beyond, the tree is filled greedily: into the
     smallest place that has room for the rest, else the largest place whole. With "spread", no card gives more than the least that
     suffices.
     """
+    if pool.policy == "apart":
+        pool, available = _one_of_each_card(pool, available, must_include)
     must = sorted(set(must_include))
     if size <= len(must):
         return must[: max(size, 0)]
@@ -47,6 +52,23 @@ def prefer(pool: Pool, available: Sequence[str], must_include: Sequence[str], si
     tree = _tree(pool, free, must)
     chosen = _cheapest(tree, wanted) if _work(tree, wanted) <= WORK_LIMIT else _filled(tree, wanted, spread=pool.policy == "spread")
     return sorted(must + [free[rank] for rank in chosen])
+
+
+def _one_of_each_card(pool: Pool, available: Sequence[str], must_include: Sequence[str]) -> tuple[Pool, Sequence[str]]:
+    """Return the pool as if each card had one device, and of `available` those that may be chosen with "apart".
+
+    A card that has one of `must_include` keeps it and gives no other; a card with no free device keeps its first.
+    """
+    must, offered = set(must_include), set(available)
+    cards: dict[str, list[Device]] = {}
+    for device in sorted(pool.devices, key=lambda device: device.id):
+        cards.setdefault(device.accelerator_id, []).append(device)
+    kept: list[Device] = []
+    for devices in cards.values():
+        held = [device for device in devices if device.id in must]
+        kept += held or [next((device for device in devices if device.id in offered), devices[0])]
+    left_out = {device.id for device in pool.devices}.difference(device.id for device in kept)
+    return replace(pool, devices=tuple(kept)), [id for id in available if id not in left_out]
 
 
 class _Place(NamedTuple):

@@ -88,8 +88,8 @@ class ResourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     replicas: Annotated[int, Meta(ge=1, le=1000, description="how many devices are made of each accelerator or part")] = 1
     policy: Annotated[
-        Literal["packed", "spread"],
-        Meta(description="whether devices that share an accelerator are near or far when several are asked for"),
+        Literal["packed", "spread", "apart"],
+        Meta(description="whether devices that share an accelerator are near, far or never together when several are asked for"),
     ] = "packed"
 
 

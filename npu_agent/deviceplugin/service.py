@@ -91,6 +91,12 @@ class DevicePluginService(DevicePluginBase):
     async def get_preferred_allocation(self, message: PreferredAllocationRequest) -> PreferredAllocationResponse:
         """Say which devices belong together. It never fails: an error here would cost the pod its admission."""
         request = await whole(message)
+        asked = sum(
+            len(container.available_device_ids) + len(container.must_include_device_ids) for container in request.container_requests
+        )
+        if asked > 2 * len(self._pool.value.devices) + SPARE_IDS:
+            # It is not kubelet that asks for more than there is. Without a preference kubelet would choose by itself.
+            return PreferredAllocationResponse(container_responses=[ContainerPreferredAllocationResponse()])
         answers = []
         for number, container in enumerate(request.container_requests[:MOST_CONTAINERS]):
             if number:
@@ -101,14 +107,11 @@ class DevicePluginService(DevicePluginBase):
     def _preferred(self, request: ContainerPreferredAllocationRequest) -> list[str]:
         pool = self._pool.value
         available, must, size = request.available_device_ids, request.must_include_device_ids, request.allocation_size
-        first = list(dict.fromkeys([*must, *available]))[: max(size, 0)]
-        if len(available) + len(must) > 2 * len(pool.devices) + SPARE_IDS:
-            return first  # it is not kubelet that asks for more than there is, and the search is not for whoever it is
         try:
             return prefer(pool, available, must, size)
         except Exception:
             log.exception("%s: no preference could be found for %d of %d devices", pool.resource, size, len(available))
-            return first
+            return list(dict.fromkeys([*must, *available]))[: max(size, 0)]
 
     async def allocate(self, message: AllocateRequest) -> AllocateResponse:
         """Say what each container needs to use its devices."""
@@ -125,6 +128,10 @@ class DevicePluginService(DevicePluginBase):
                 text = f"device {device.id} is unhealthy: {device.health.reason}; start the pod again to get another"
                 raise refusal(Status.FAILED_PRECONDITION, text)
         resource = self._pool.value.resource
+        if self._pool.value.policy == "apart" and (pair := _of_one_card(devices)):
+            one, other = pair
+            text = f"{one.id} and {other.id} are of one card, {one.accelerator_id}, and {resource} gives a container one of each card"
+            raise refusal(Status.FAILED_PRECONDITION, f"{text}; ask for no more than there are cards, or start the pod again")
         try:
             with anyio.fail_after(ALLOCATE_TIMEOUT_S):
                 edits = await self._host.allocate(resource, devices)
@@ -161,6 +168,15 @@ class DevicePluginService(DevicePluginBase):
             text = f"{pool.resource} has no device {_some(missing)} any more"
             raise refusal(Status.NOT_FOUND, f"{text}; start the pod again to get one of those that npu-agent list shows")
         return [known[id] for id in ids]
+
+
+def _of_one_card(devices: Sequence[Device]) -> tuple[Device, Device] | None:
+    """Return the first two different devices that share a card."""
+    first: dict[str, Device] = {}
+    for device in devices:
+        if first.setdefault(device.accelerator_id, device).id != device.id:
+            return first[device.accelerator_id], device
+    return None
 
 
 def _some(ids: Sequence[str]) -> str:

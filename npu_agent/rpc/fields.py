@@ -67,10 +67,11 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 def _known(kind: Any) -> Mapping[int, type | str]:
     """Return what each field of a message holds, by its number: the kind of a message, "text" or "number"."""
     held: dict[int, type | str] = {}
-    for number, name in kind._betterproto.field_name_by_number.items():
-        field = kind._betterproto.meta_by_field_name[name]
+    definition = kind._betterproto  # noqa: SLF001 - the library has no other place that says which message a field holds
+    for number, name in definition.field_name_by_number.items():
+        field = definition.meta_by_field_name[name]
         if field.proto_type in ("message", "map"):
-            held[number] = kind._betterproto.cls_by_field[name]
+            held[number] = definition.cls_by_field[name]
         else:
             held[number] = "text" if field.proto_type in ("string", "bytes") else "number"
     return held

@@ -118,7 +118,10 @@ def test_of_many_mistakes_the_first_20_are_told_and_how_many_more() -> None:
         ("resources: {name: a/b}", "agent.yaml: line 1: resources: expected a list, got a mapping"),
         ("resources: [{}]", "agent.yaml: line 1: resources[0].name: is missing; expected a text"),
         ("resources: [{name: 3}]", "agent.yaml: line 1: resources[0].name: expected a text, got 3; put it in quotes to make it a text"),
-        ("resources: [{name: a/b, policy: tight}]", 'agent.yaml: line 1: resources[0].policy: expected "packed" or "spread", got "tight"'),
+        (
+            "resources: [{name: a/b, policy: tight}]",
+            'agent.yaml: line 1: resources[0].policy: expected "packed" or "spread" or "apart", got "tight"',
+        ),
         ("resources: [{name: a/b, replicas: 0}]", "agent.yaml: line 1: resources[0].replicas: expected an integer from 1 to 1000, got 0"),
         (
             "resources: [{name: a/b, replicas: true}]",
@@ -227,7 +230,7 @@ SELECTORS = st.builds(
     attributes=st.dictionaries(st.text(max_size=9), PATTERNS.filter(bool), max_size=2),
 )
 NAMES = st.from_regex(r"[a-z0-9]{1,9}\.ai/[A-Za-z0-9]{1,20}", fullmatch=True)
-SPECS = st.builds(ResourceSpec, NAMES, SELECTORS, st.text(), st.integers(1, 1000), st.sampled_from(["packed", "spread"]))
+SPECS = st.builds(ResourceSpec, NAMES, SELECTORS, st.text(), st.integers(1, 1000), st.sampled_from(["packed", "spread", "apart"]))
 CONFIGURATIONS = st.builds(
     Configuration,
     backends=st.dictionaries(st.text(), st.dictionaries(st.text(), st.integers(-9, 9) | st.text()), max_size=16),

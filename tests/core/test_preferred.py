@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -175,6 +176,38 @@ def questions(draw: st.DrawFn) -> tuple[Pool, list[str], list[str], int]:
 @given(questions())
 def test_no_other_choice_is_better(question: tuple[Pool, list[str], list[str], int]) -> None:
     assert prefer(*question) == best_of_all(*question)
+
+
+def one_of_each_card(question: tuple[Pool, list[str], list[str], int]) -> tuple[Pool, list[str], list[str], int]:
+    """The question with the devices left out that "apart" leaves out, so that the answer to it as "packed" is that to the other."""
+    everything, available, must_include, size = question
+    cards = {device.accelerator_id for device in everything.devices}
+    kept = []
+    for card in sorted(cards):
+        devices = sorted((device for device in everything.devices if device.accelerator_id == card), key=lambda device: device.id)
+        held = [device for device in devices if device.id in must_include]
+        free = [device for device in devices if device.id in available]
+        kept += held or free[:1] or devices[:1]
+    left_out = {device.id for device in everything.devices} - {device.id for device in kept}
+    return pool(*kept), [id for id in available if id not in left_out], must_include, size
+
+
+@given(questions())
+def test_apart_no_other_choice_of_one_device_of_each_card_is_better(question: tuple[Pool, list[str], list[str], int]) -> None:
+    everything, available, must_include, size = question
+    answer = prefer(replace(everything, policy="apart"), available, must_include, size)
+    assert answer == best_of_all(*one_of_each_card(question))
+    cards = [device.accelerator_id for device in everything.devices if device.id in answer and device.id not in must_include]
+    assert len(cards) == len(set(cards))
+    assert not {device.accelerator_id for device in everything.devices if device.id in must_include}.intersection(cards)
+
+
+def test_replicas_of_one_card_are_not_given_together_where_they_are_apart() -> None:
+    halves = two_sockets(parts=("0", "1"), policy="apart")
+    ids = [device.id for device in halves.devices]
+    assert prefer(halves, ids, [], 2) == ["a0", "b0"]
+    assert prefer(halves, ids, ["c1"], 2) == ["c1", "d0"]
+    assert prefer(halves, ["a0", "a1", "g1"], [], 3) == ["a0", "g1"]
 
 
 @given(questions(), st.randoms())

@@ -19,13 +19,13 @@ from npu_agent.api.v1beta1 import (
 )
 from npu_agent.core.errors import AllocationError
 from npu_agent.core.health import Health
-from npu_agent.core.pool import Device
+from npu_agent.core.pool import Device, Pool
 from npu_agent.deviceplugin import service
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import device_list
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.rpc.sockets import MAX_SOCKET_PATH
-from tests.deviceplugin.served import POOL, Plugin, denied, serving
+from tests.deviceplugin.served import POOL, WELL, Plugin, denied, serving
 
 
 def allocation(*ids: str) -> AllocateRequest:
@@ -100,6 +100,24 @@ async def test_an_allocation_that_cannot_be_made_says_what_to_do(
             await kubelet.allocate(allocation(*ids))
     assert caught.value.status is status
     assert text in str(caught.value.message)
+
+
+async def test_two_devices_of_one_card_are_refused_where_they_are_to_be_apart(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (plugin, kubelet):
+        halves = tuple(Device(id, card, WELL) for id, card in (("a0", "a"), ("a1", "a"), ("b0", "b")))
+        plugin.pool.set(Pool("furiosa.ai/npu", halves, "apart"))
+        await kubelet.allocate(allocation("a0", "b0"))
+        with pytest.raises(GRPCError, match=r"a0 and a1 are of one card, a, and furiosa\.ai/npu gives a container one of each") as caught:
+            await kubelet.allocate(allocation("b0", "a0", "a1"))
+        assert caught.value.status is Status.FAILED_PRECONDITION
+        plugin.pool.set(Pool("furiosa.ai/npu", halves, "spread"))
+        await kubelet.allocate(allocation("a0", "a1"))
+
+
+async def test_a_question_for_more_than_there_can_be_gets_no_preference(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, kubelet):
+        assert await preferred(kubelet, [f"d{n}" for n in range(service.SPARE_IDS)], 2) == ["d0", "d1"]
+        assert await preferred(kubelet, [f"d{n}" for n in range(service.SPARE_IDS + 7)], 2) == []
 
 
 async def test_calls_that_kubelet_waits_for_are_bounded_by_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,3 @@
-import os
 import time
 
 import pytest
@@ -6,6 +5,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from npu_agent.api.v1beta1 import AllocateRequest, ContainerAllocateRequest
+from npu_agent.deviceplugin.lists import field
 from npu_agent.rpc.requests import MOST_FIELDS, SMALL_BYTES, BoundedCodec, Large, whole
 
 MIB = 1024 * 1024
@@ -42,4 +42,4 @@ async def test_a_request_of_millions_of_fields_is_refused_before_it_is_decoded(d
 
 async def test_a_large_request_that_is_no_message_is_refused() -> None:
     with pytest.raises(GRPCError, match="cannot be read"):
-        await whole(received(b"\x0a\x02\x0a\x80" + os.urandom(10) + b"\xff" * SMALL_BYTES))
+        await whole(received(field(1, field(1, b"\xff" * SMALL_BYTES))))
