@@ -92,14 +92,14 @@ async def serve(options: Options) -> None:
         raise TaskEnded("a task was cancelled by something else than the agent")
 
 
-async def scan(configuration: Configuration, *, host_root: Path, pod_resources: Path, with_details: bool = False) -> Status:
+async def scan(configuration: Configuration, *, host_root: Path, pod_resources: Path, details_of: str = "") -> Status:
     """Return what an agent with `configuration` would find on this host now, and who holds it by kubelet's word.
 
     Raises config's ConfigurationError.
     """
     backends = wanted_backends(configuration, host_root)
     state, absent = await look(configuration, backends, host_root=host_root, ask=partial(_ask, PodResources(pod_resources)))
-    return status_of(state, Process(npu_agent.__version__), absent_nodes=absent, with_details=with_details)
+    return status_of(state, Process(npu_agent.__version__), absent_nodes=absent, details_of=details_of)
 
 
 async def _serve(options: Options, ended: anyio.Event) -> None:
@@ -153,7 +153,7 @@ class _Agent:
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 
-    async def status(self, *, with_holders: bool, with_details: bool) -> Status:
+    async def status(self, *, with_holders: bool, details_of: str) -> Status:
         """Return what the agent knows now, as a message."""
         if with_holders:
             await self._node.look_at_holders()
@@ -164,7 +164,7 @@ class _Agent:
             registrations={name: link.registration.value for name, link in self._links.items()},
             absent_nodes=absent,
             with_holders=with_holders,
-            with_details=with_details,
+            details_of=details_of,
         )
 
     @property

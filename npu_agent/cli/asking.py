@@ -34,20 +34,20 @@ class Question:
     """Why the host itself is to be looked at, empty if the agent is to be asked."""
     loaded: "Configuration | None" = None
 
-    async def ask(self, *, with_details: bool = False) -> "tuple[Status, str]":
+    async def ask(self, *, details_of: str = "") -> "tuple[Status, str]":
         """Return what there is, and who said so: "agent" or "scan"."""
         from npu_agent.control.client import AgentClient
         from npu_agent.control.errors import AgentRefused, AgentUnreachable
 
         if self.scans:
-            return await self._scan(self.scans, with_details=with_details), "scan"
+            return await self._scan(self.scans, details_of=details_of), "scan"
         try:
             async with AgentClient(self.runtime_dir) as client:
-                return await client.status(with_holders=True, with_details=with_details), "agent"
+                return await client.status(with_holders=True, details_of=details_of), "agent"
         except AgentRefused as error:
             exits.failure(f"the agent did not answer: {error}")
         except AgentUnreachable as error:
-            return await self._scan(str(error), with_details=with_details), "scan"
+            return await self._scan(str(error), details_of=details_of), "scan"
 
     async def follow(self) -> "AsyncIterator[tuple[Status, str]]":
         """Yield the same again after each change, for ever."""
@@ -71,7 +71,7 @@ class Question:
                     yield await self._scan(str(error)), "scan"
             await anyio.sleep(SCAN_AGAIN_S)
 
-    async def _scan(self, why: str, *, with_details: bool = False) -> "Status":
+    async def _scan(self, why: str, *, details_of: str = "") -> "Status":
         from npu_agent.agent import scan
         from npu_agent.core.errors import NpuAgentError
 
@@ -79,7 +79,7 @@ class Question:
             self.loaded = await paths.configuration(self.config, self.backends, self.host_root)
             exits.note(f"{why}; this is the host itself")
         try:
-            return await scan(self.loaded, host_root=self.host_root, pod_resources=self.pod_resources, with_details=with_details)
+            return await scan(self.loaded, host_root=self.host_root, pod_resources=self.pod_resources, details_of=details_of)
         except NpuAgentError as error:
             exits.note(str(error))
             raise typer.Exit(error.exit_status) from None

@@ -45,7 +45,7 @@ def describe(
         kubelet_dir=kubelet_dir,
         pod_resources=pod_resources,
     )
-    status, source = asyncio.run(asked.ask(with_details=True))
+    status, source = asyncio.run(asked.ask(details_of=card))
     listing = selected(listing_of(status, source), [card])  # type: ignore[arg-type]
     messages = {accelerator.id: accelerator for accelerator in status.accelerators}
     texts = ["\n".join(printable(line, 1000) for line in _lines(shown, messages[shown.id], source)) for shown in listing.accelerators]

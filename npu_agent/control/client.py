@@ -36,11 +36,11 @@ class AgentClient:
         if self._channel is not None:
             self._channel.close()
 
-    async def status(self, *, with_holders: bool = False, with_details: bool = False) -> Status:
+    async def status(self, *, with_holders: bool = False, details_of: str = "") -> Status:
         """Return what the agent knows now."""
         with self._told():
             return await call(
-                self._stub.get_status(GetStatusRequest(with_holders=with_holders, with_details=with_details), timeout=ANSWER_TIMEOUT_S)
+                self._stub.get_status(GetStatusRequest(with_holders=with_holders, details_of=details_of), timeout=ANSWER_TIMEOUT_S)
             )
 
     async def follow(self, *, with_holders: bool = False) -> AsyncIterator[Status]:

@@ -35,7 +35,7 @@ WATCH_AGAIN_S = 2.0
 class Agent(Protocol):
     """What the service needs of the agent."""
 
-    async def status(self, *, with_holders: bool, with_details: bool) -> Status:
+    async def status(self, *, with_holders: bool, details_of: str) -> Status:
         """Return what the agent knows now."""
 
     @property
@@ -58,7 +58,7 @@ class AgentService(AgentBase):
     async def get_status(self, message: GetStatusRequest) -> Status:
         """Say what there is now."""
         request = await whole(message)
-        return await self._agent.status(with_holders=request.with_holders, with_details=request.with_details)
+        return await self._agent.status(with_holders=request.with_holders, details_of=request.details_of)
 
     async def watch_status(self, message: GetStatusRequest) -> AsyncIterator[Status]:
         """Say it at once and again when it differs."""
@@ -68,7 +68,7 @@ class AgentService(AgentBase):
         while True:
             # Counted before the look, so that what changes while it is told is told next.
             seen = changes.value
-            status = await self._agent.status(with_holders=request.with_holders, with_details=request.with_details)
+            status = await self._agent.status(with_holders=request.with_holders, details_of=request.details_of)
             if bytes(status) != last:
                 last = bytes(status)
                 yield status

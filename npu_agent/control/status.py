@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from npu_agent.api.npu_agent import v1
 from npu_agent.core import registration
 from npu_agent.core.accelerator import Part
+from npu_agent.core.identity import is_called
 from npu_agent.core.inventory import Tracked
 from npu_agent.core.planning import Omission
 from npu_agent.core.pool import Device, Pool
@@ -29,7 +30,7 @@ def status_of(
     registrations: Mapping[str, registration.Registration] | None = None,
     absent_nodes: Container[str] = (),
     with_holders: bool = True,
-    with_details: bool = False,
+    details_of: str = "",
 ) -> v1.Status:
     """Return the state as a message: accelerators by place in the machine as people count, resources by name."""
     holders: Holders = (state.holders or {}) if with_holders else {}
@@ -39,7 +40,7 @@ def status_of(
         version=process.version,
         started_at=process.started_at,
         process_id=process.id,
-        accelerators=[_accelerator(one, state, withheld, absent_nodes, details=with_details) for one in tracked],
+        accelerators=[_accelerator(one, state, withheld, absent_nodes, details=is_called(one.accelerator, details_of)) for one in tracked],
         resources=[_resource(pool, holders, (registrations or {}).get(name)) for name, pool in sorted(state.plan.pools.items())],
         problems=[
             v1.Problem(source=problem.source, text=problem.text, since=problem.since) for _, problem in sorted(state.problems.items())

@@ -34,6 +34,13 @@ def ids_of(accelerator: Accelerator) -> frozenset[str]:
     return frozenset(filter(None, ids))
 
 
+def is_called(accelerator: Accelerator, name: str) -> bool:
+    """Whether people may mean this card by `name`: its id, name, PCI address (the domain 0000 may be left out), uuid or serial."""
+    address = accelerator.pci_address
+    texts = {accelerator.id, accelerator.name, address, address.removeprefix("0000:"), accelerator.uuid, accelerator.serial}
+    return bool(name) and name.casefold() in {text.casefold() for text in texts}
+
+
 def as_device_id(text: str) -> str:
     """Return `text` as a device id: 1 to 63 characters of letters, digits, ".", "_" and "-", with a letter or digit at both ends.
 

@@ -184,9 +184,10 @@ class GetStatusRequest(betterproto2.Message):
     Also ask kubelet who holds each device.
     """
 
-    with_details: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    details_of: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Also say of each accelerator what containers get with each part of it, and how its health was (`npu-agent describe`).
+    Of which accelerator to say also what containers get with each part of it, and how its health was (`npu-agent describe`): its
+    id, name, PCI address, uuid or serial. Of all of them it would be more than a message may have.
     """
 
 
