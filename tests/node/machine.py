@@ -129,7 +129,7 @@ async def agent_on(
         with anyio.fail_after(5):
             await ready.wait()
         pool = Current(node.state.value.plan.pools[NPU])
-        link = KubeletLink(plugin_dir, pool, node.allocator)
+        link = KubeletLink(plugin_dir, pool, node.allocator, tell=lambda text: None, ask=None)
 
         async def follow() -> None:
             async for state in node.state.follow():
