@@ -31,7 +31,7 @@ def test_every_mistake_is_told_with_its_line_and_status_2(tmp_path: Path) -> Non
         f"npu-agent: {path} has 3 mistakes:",
         '  line 2: resources[0].name: expected DOMAIN/NAME, such as furiosa.ai/npu, got "npu"; without a domain it is a resource of'
         " Kubernetes itself",
-        '  line 3: resources[0].policy: expected "packed" or "spread", got "tight"',
+        '  line 3: resources[0].policy: expected "packed" or "spread" or "apart", got "tight"',
         '  line 4: recover_after: expected an integer from 1 to 1000, got "often"',
     ]
 
