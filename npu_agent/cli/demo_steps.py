@@ -8,11 +8,14 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio
 import typer
 
+from npu_agent.cli import exits
+from npu_agent.cli.streams import has_colours
+from npu_agent.core.text import printable
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.kubelet import SimulatedKubelet
@@ -117,7 +120,7 @@ class Demo:
     async def _list(self) -> None:
         """Show what `npu-agent list` says."""
         for line in (await self._npu_agent("list")).splitlines():
-            typer.secho(f"         {line}", dim=True)
+            exits.drawn(_styled(f"         {printable(line, 1000)}", dim=True))
 
     async def _run_pod(self, name: str, count: int) -> frozenset[str]:
         try:
@@ -189,7 +192,11 @@ class Demo:
 
     def _tell(self, who: str, text: str) -> None:
         color = {"kubelet": "blue", "agent": "green", "pod": "magenta", "card": "yellow"}.get(who)
-        typer.echo(f"{time.monotonic() - self._began:5.2f} s  " + typer.style(f"{who:<8}", fg=color, bold=True) + text)
+        exits.drawn(f"{time.monotonic() - self._began:5.2f} s  " + _styled(f"{who:<8}", fg=color, bold=True) + printable(text, 1000))
+
+
+def _styled(text: str, **style: Any) -> str:
+    return typer.style(text, **style) if has_colours() else text
 
 
 def _pod(name: str, count: int) -> Pod:

@@ -1,26 +1,24 @@
 """How a command tells its result and how it ends when something is wrong: one line on standard error, and a status to rely on."""
 
-import sys
 from typing import NoReturn
 
 import typer
 
-from npu_agent.cli.streams import give_up_output
 from npu_agent.core.errors import FAILURE, USAGE
+from npu_agent.core.text import escaped
 
 
 def output(text: str, *, end: str = "\n") -> None:
-    """Print what was asked for on standard output; end with status 1 where that cannot be written."""
-    if sys.stdout is None:
-        failure("the output cannot be written: standard output is closed")
-    try:
-        typer.echo(f"{text}{end}", nl=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, which typer ends quietly
-        raise
-    except (OSError, ValueError) as error:
-        give_up_output()
-        failure(f"the output cannot be written: {getattr(error, 'strerror', None) or error}")
+    """Print what was asked for on standard output, with the escape of each character in its lines that is not printable.
+
+    Raises streams.OutputUnwritable.
+    """
+    drawn("\n".join(map(escaped, text.split("\n"))), end=end)
+
+
+def drawn(text: str, *, end: str = "\n") -> None:
+    """Print `text` as it is: with colours of ours, and of others only what has been made printable. Raises streams.OutputUnwritable."""
+    typer.echo(f"{text}{end}", nl=False)
 
 
 def note(text: str) -> None:

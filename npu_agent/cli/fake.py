@@ -99,7 +99,8 @@ def _command(runtime_dir: Path | None, name: str, *arguments: str) -> None:
 
     async def send() -> str:
         async with AgentClient(paths.runtime_dir(runtime_dir)) as client:
-            return await client.command("fake", name, arguments)
+            # What is no text, as an argument can be on Linux, cannot be sent.
+            return await client.command("fake", name, [argument.encode(errors="backslashreplace").decode() for argument in arguments])
 
     try:
         exits.output(asyncio.run(send()))

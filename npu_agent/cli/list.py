@@ -93,12 +93,16 @@ class _Shown:
         if self._output is Output.NAME:
             return "\n".join(accelerator.id for accelerator in listing.accelerators)
         if self._output is Output.JSON:
-            encoded = msgspec.json.encode(listing)
-            return streams.escaped_data((encoded if one_of_many else msgspec.json.format(encoded, indent=2)).decode())
+            import json
+
+            # Not by msgspec, which refuses what is no text (a lone surrogate).
+            indent, in_ascii = (None if one_of_many else 2), not streams.takes_all_characters(sys.stdout)
+            return streams.escaped_data(json.dumps(msgspec.to_builtins(listing), indent=indent, ensure_ascii=in_ascii))
         if self._output is Output.YAML:
             from npu_agent.schema.document import dump
 
-            return ("---\n" if one_of_many else "") + streams.escaped_data(dump(msgspec.to_builtins(listing)).rstrip("\n"))
+            document = dump(msgspec.to_builtins(listing), in_ascii=not streams.takes_all_characters(sys.stdout)).rstrip("\n")
+            return ("---\n" if one_of_many else "") + streams.escaped_data(document)
         from npu_agent.cli.table import table
 
         return table(
@@ -117,10 +121,13 @@ async def _once(asked: Question, shown: _Shown) -> None:
     for text in _remarks(listing):
         exits.note(text)
     text = shown.text(listing)
-    exits.output(text, end="\n" if text else "")
+    (exits.drawn if shown.is_table else exits.output)(text, end="\n" if text else "")
 
 
 async def _watch(asked: Question, shown: _Shown) -> None:
+    from npu_agent.cli.table import cut
+    from npu_agent.core.text import printable
+
     on_terminal = shown.is_table and streams.is_terminal()
     before: object = None
     async for status, source in asked.follow():
@@ -129,12 +136,12 @@ async def _watch(asked: Question, shown: _Shown) -> None:
             # From the top left: home, the text with the rest of each line erased, then the rest of the screen.
             said = ["no agent is asked; this is the host itself"] if listing.source == "scan" else []
             size = shutil.get_terminal_size()
-            below = ["", *said, *_remarks(listing)] if said or _remarks(listing) else []
-            below = [line[: size.columns] for line in below][: size.lines // 2]
+            below = ["", *said, *map(printable, _remarks(listing))] if said or _remarks(listing) else []
+            below = [cut(line, size.columns) for line in below][: size.lines // 2]
             lines = shown.text(listing, one_of_many=True, height=size.lines - len(below) - 1).splitlines()
-            exits.output("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in [*lines, *below]) + "\x1b[J", end="")
+            exits.drawn("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in [*lines, *below]) + "\x1b[J", end="")
         elif listing != before:
-            exits.output(shown.text(listing, one_of_many=True))
+            (exits.drawn if shown.is_table else exits.output)(shown.text(listing, one_of_many=True))
             before = listing
         sys.stdout.flush()
 

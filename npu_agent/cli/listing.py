@@ -32,6 +32,7 @@ class DeviceShown(msgspec.Struct, frozen=True):
     partition: Annotated[str, Meta(description="the part of the accelerator; null for the whole")] | None
     healthy: bool
     reason: Annotated[str, Meta(description="why it is not healthy")] | None
+    withheld: Annotated[str, Meta(description="why kubelet is told that it is unhealthy although its card is well")] | None
     since: Annotated[Time, Meta(description="when this state began; null in a scan")] | None
     holders: (
         Annotated[
@@ -89,7 +90,7 @@ class ResourceShown(msgspec.Struct, frozen=True):
 
     name: str
     devices: int
-    healthy: int
+    healthy: Annotated[int, Meta(description="those that are neither unhealthy nor withheld")]
     held: Annotated[int, Meta(description="devices with a holder; null where kubelet cannot be asked")] | None
     registration: Annotated[RegistrationShown, Meta(description="null in a scan")] | None
 
@@ -133,6 +134,7 @@ def _device(device: "Device", resource: str, source: str, holders_known: bool) -
         partition=device.partition or None,
         healthy=device.healthy,
         reason=device.reason or None,
+        withheld=device.withheld or None,
         since=_time(device.since, source),
         holders=[HolderShown(holder.namespace, holder.pod, holder.container) for holder in device.holders] if holders_known else None,
     )
@@ -167,7 +169,7 @@ def _resource(resource: "Resource", holders_known: bool) -> ResourceShown:
     return ResourceShown(
         name=resource.name,
         devices=len(resource.devices),
-        healthy=sum(device.healthy for device in resource.devices),
+        healthy=sum(device.healthy and not device.withheld for device in resource.devices),
         held=sum(bool(device.holders) for device in resource.devices) if holders_known else None,
         registration=None
         if stand is None

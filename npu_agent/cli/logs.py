@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 
-from npu_agent.cli.streams import escaped_data
+from npu_agent.cli.streams import escaped_data, takes_all_characters
 from npu_agent.core.text import escaped
 
 
@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
-        return escaped_data(json.dumps(fields, ensure_ascii=False, default=str))
+        return escaped_data(json.dumps(fields, ensure_ascii=not takes_all_characters(sys.stderr), default=str))
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -48,8 +48,8 @@ async def _play(kubelet: "SimulatedKubelet") -> None:
 
     async with kubelet:
         await kubelet.start()
-        typer.echo(f"kubelet {kubelet.behaviour.version} answers in {kubelet.plugin_dir}; write help for the commands. Try:")
-        typer.echo(f"  npu-agent serve --backend fake --kubelet-dir {kubelet.kubelet_dir} --runtime-dir {kubelet.kubelet_dir}/run")
+        exits.output(f"kubelet {kubelet.behaviour.version} answers in {kubelet.plugin_dir}; write help for the commands. Try:")
+        exits.output(f"  npu-agent serve --backend fake --kubelet-dir {kubelet.kubelet_dir} --runtime-dir {kubelet.kubelet_dir}/run")
         console = Console(kubelet)
         async for line in _lines_of_input():
             try:
@@ -59,7 +59,7 @@ async def _play(kubelet: "SimulatedKubelet") -> None:
             except Quit:
                 return
             if told:
-                typer.echo(told)
+                exits.output(told)
 
 
 async def _lines_of_input() -> AsyncIterator[str]:
@@ -89,9 +89,15 @@ async def _lines_of_input() -> AsyncIterator[str]:
 def _log_to_output() -> None:
     """Print what the simulated kubelet logs, with the time of day."""
     import logging
-    import sys
 
-    handler = logging.StreamHandler(sys.stdout)
+    from npu_agent.cli.streams import OutputUnwritable
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with suppress(OutputUnwritable, BrokenPipeError):
+                exits.output(self.format(record))
+
+    handler = Handler()
     handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S"))
     log = logging.getLogger("npu_agent.simulator")
     log.addHandler(handler)

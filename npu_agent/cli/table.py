@@ -106,14 +106,15 @@ def _fitted(titles: Sequence[str], rows: Sequence[Mapping[str, str]], width: int
 def _line(titles: Sequence[str], cells: Mapping[str, str], widths: Mapping[str, int], *, colours: bool) -> str:
     padded = []
     for title in titles:
-        cell = _cut(cells[title], widths[title])
+        cell = cut(cells[title], widths[title])
         space = " " * (widths[title] - columns_of(cell))
         colour = _COLOURS.get(cell) if colours and title == "STATE" else None
         padded.append(typer.style(cell + space, fg=colour) if colour else cell + space)
     return "  ".join(padded).rstrip()
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """Return `text` in at most `width` columns, with "…" where something is left out."""
     if columns_of(text) <= width:
         return text
     kept, room = "", width - 1
@@ -133,12 +134,13 @@ def _rows(listing: Listing, now: float) -> Iterator[dict[str, str]]:
 
 def _texts(accelerator: AcceleratorShown, device: DeviceShown | None, now: float) -> dict[str, str | None]:
     nodes = accelerator.device_nodes
+    state, reason = _state(accelerator, device)
     return {
         "ID": device.id if device else accelerator.id,
         "NAME": accelerator.name,
         "FAMILY": accelerator.family,
         "RESOURCE": accelerator.resource,
-        "STATE": accelerator.state,
+        "STATE": state,
         "AGE": age(now - calendar.timegm(time.strptime(accelerator.since, "%Y-%m-%dT%H:%M:%SZ"))) if accelerator.since else None,
         "HOLDER": holders_of(device),
         "NUMA": None if accelerator.numa_node is None else str(accelerator.numa_node),
@@ -150,8 +152,17 @@ def _texts(accelerator: AcceleratorShown, device: DeviceShown | None, now: float
         "NODES": f"{nodes[0]} and {len(nodes) - 1} more" if len(nodes) > 1 else "".join(nodes),
         "ATTRIBUTES": ",".join(f"{name}={value}" for name, value in accelerator.attributes.items()),
         "NOTICES": "; ".join(accelerator.notices),
-        "REASON": accelerator.reason,
+        "REASON": reason,
     }
+
+
+def _state(accelerator: AcceleratorShown, device: DeviceShown | None) -> tuple[str, str | None]:
+    """Return how the device of a row is and why: of the parts of one card, some may be withheld and others not."""
+    if device is not None and device.withheld:
+        return "withheld", device.withheld
+    if device is not None and accelerator.state == "withheld":
+        return ("healthy" if device.healthy else "unhealthy"), device.reason
+    return accelerator.state, accelerator.reason
 
 
 def holders_of(device: DeviceShown | None) -> str:

@@ -37,5 +37,6 @@ def escaped(text: str) -> str:
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """Return what sorts texts as people count: 2 before 10."""
-    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"([0-9]+)", text)]
+    """Return what sorts texts as people count: 2 before 10. A PCI address, which counts in base 16, stays one text."""
+    pieces = re.split(r"([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|[0-9]+)", text)
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces]

@@ -200,9 +200,9 @@ def _plain(text: str) -> object:
     return text
 
 
-def dump(data: object) -> str:
-    """Return plain data as YAML that `parse` reads back as the same."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump(data: object, *, in_ascii: bool = False) -> str:
+    """Return plain data as YAML that `parse` reads back as the same, with the escapes of other characters if it is to be `in_ascii`."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=not in_ascii, width=120)
 
 
 class _Dumper(yaml.SafeDumper):

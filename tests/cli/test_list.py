@@ -121,7 +121,16 @@ def test_json_and_yaml_say_the_same_with_every_field_there(configuration: Path, 
         "attributes": {},
         "notices": [],
         "devices": [
-            {"id": "left", "resource": "furiosa.ai/npu", "partition": None, "healthy": True, "reason": None, "since": None, "holders": None}
+            {
+                "id": "left",
+                "resource": "furiosa.ai/npu",
+                "partition": None,
+                "healthy": True,
+                "reason": None,
+                "withheld": None,
+                "since": None,
+                "holders": None,
+            }
         ],
     }
     assert listing["resources"] == [{"name": "furiosa.ai/npu", "devices": 3, "healthy": 3, "held": None, "registration": None}]

@@ -115,3 +115,14 @@ def test_attributes_and_notices_are_in_the_wide_table() -> None:
     shown = table(listing_of(noted, "agent"), wide=True, now=NOW, colours=False)
     assert "module=3,board=B0" in shown
     assert "two families describe it" in shown
+
+
+def test_of_the_parts_of_one_card_those_alone_are_withheld_that_are() -> None:
+    some = status(state="withheld", reason="pod old may still hold it")
+    some.resources[0].devices[0].withheld = "pod old may still hold it"
+    listing = listing_of(some, "agent")
+    rows = table(listing, wide=False, now=NOW, colours=False).splitlines()
+    assert ["withheld" in row for row in rows[1:3]] == [True, False]
+    assert rows[1].endswith("pod old may still hold it")
+    assert "healthy" in rows[2]
+    assert listing.resources[0].healthy == 1

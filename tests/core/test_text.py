@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npu_agent.core.text import escaped, printable
+from npu_agent.core.text import escaped, natural, printable
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=400)
 """All code points, lone surrogates among them."""
@@ -72,3 +72,8 @@ def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
     took_s = time.process_time() - began
     assert shown == r"\x1b" * 74 + "…"
     assert took_s < 0.05
+
+
+def test_texts_are_sorted_as_people_count_and_pci_addresses_in_base_16() -> None:
+    texts = ["npu10", "0000:0a:00.0", "npu2", "0000:09:00.0", "0000:10:00.0", "npu1"]
+    assert sorted(texts, key=natural) == ["0000:09:00.0", "0000:0a:00.0", "0000:10:00.0", "npu1", "npu2", "npu10"]
