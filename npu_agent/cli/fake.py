@@ -27,7 +27,7 @@ def _ids(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The card, as npu-agent list shows it.", autocompletion=_ids)]
+Id = Annotated[str, typer.Argument(metavar="CARD", help="Its id or its name, as npu-agent list shows them.", autocompletion=_ids)]
 Reason = Annotated[list[str] | None, typer.Argument(metavar="[REASON]", help="What is said to be the cause.", show_default=False)]
 
 

@@ -327,3 +327,11 @@ def test_cards_are_in_the_order_in_which_people_count(tmp_path: Path) -> None:
     config.write_text("backends: {fake: {accelerators: 12}}\n")
     listed = npu_agent("list", "-o", "name", "-c", config, "--runtime-dir", tmp_path)
     assert listed.stdout.split() == [f"fake-{number}" for number in range(12)]
+
+
+def test_what_nobody_has_to_read_is_not_asked_to_be_readable(configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as /var/lib/kubelet is for an ordinary user
+    listed = npu_agent("list", "-o", "name", "-c", configuration, "--kubelet-dir", tmp_path, "--runtime-dir", tmp_path)
+    assert listed.returncode == 0
+    assert "left" in listed.stdout.splitlines()
+    assert "kubelet cannot be asked who holds devices" in listed.stderr
