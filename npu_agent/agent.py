@@ -53,7 +53,10 @@ class TaskEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an agent is to do. `runtime_dir` holds its lock and its socket; `pod_resources` is kubelet's PodResources socket."""
+    """What an agent is to do. `runtime_dir` holds its lock and its socket; `pod_resources` is kubelet's PodResources socket.
+
+    `allow_plain_files` is for test beds that cannot make device nodes.
+    """
 
     configuration: Configuration
     kubelet_dir: Path
@@ -61,6 +64,7 @@ class Options:
     host_root: Path
     pod_resources: Path
     replace: bool = False
+    allow_plain_files: bool = False
 
     @property
     def device_plugins(self) -> Path:
@@ -122,6 +126,7 @@ class _Agent:
             host_root=options.host_root,
             ask=partial(_ask, self._pod_resources),
             store=instance,
+            allow_plain_files=options.allow_plain_files,
         )
         self._pools: dict[str, Current[Pool]] = {}
         self._links: dict[str, KubeletLink] = {}

@@ -126,3 +126,20 @@ async def test_a_card_that_got_the_nodes_of_a_held_one_is_withheld_and_the_list_
         assert "was given to whoever holds FIRST of furiosa.ai/npu" in card["reason"]
         with pytest.raises(PodRejected):
             await site.nodes_of("b")
+
+
+async def test_a_plain_file_is_given_only_in_a_test_bed_that_says_so(site: Site) -> None:
+    """A8: a device node that is believed by its name."""
+    card = site.tree.rngd(0)
+    for path in card.nodes:
+        node = site.tree.root / path.lstrip("/")
+        node.unlink()
+        node.touch()
+    async with SysfsAgent(site.node, site.tree) as agent:
+        await site.shows(1, 1)
+        with pytest.raises(PodRejected, match="npu0mgmt is a plain file and no character device"):
+            await site.nodes_of("a")
+        await agent.stop()
+        await agent.start("--allow-plain-files")
+        await site.shows(1, 1)
+        assert await site.nodes_of("b") == set(card.nodes)

@@ -42,6 +42,14 @@ def serve(
     replace: Annotated[
         bool, typer.Option("--replace", envvar="NPU_AGENT_REPLACE", help="Take over from an agent that runs on this node already.")
     ] = False,
+    allow_plain_files: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plain-files",
+            envvar="NPU_AGENT_ALLOW_PLAIN_FILES",
+            help="Give out plain files in the place of device nodes: for test beds that cannot make any.",
+        ),
+    ] = False,
 ) -> None:
     """Run the agent: find accelerators, watch their health, and give them to pods through kubelet."""
     import gc
@@ -65,6 +73,7 @@ def serve(
         host_root=host_root,
         pod_resources=paths.pod_resources(pod_resources, kubelet_dir),
         replace=replace,
+        allow_plain_files=allow_plain_files,
     )
     try:
         asyncio.run(run(options))
