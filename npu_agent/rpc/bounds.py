@@ -12,7 +12,8 @@ from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamReset
+from h2.settings import SettingCodes
 
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of one message. It is what gRPC for Go takes by default, and so what kubelet does."""
@@ -20,6 +21,9 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_RESETS = 100
 RESETS_PER_S = 10.0
 """Streams that a peer may reset on one connection: so many at once, and so many more each second. After that the connection ends."""
+
+MOST_STREAMS = 16
+"""Calls at a time on one connection of a server. kubelet has its list and one more."""
 
 MOST_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 """Bytes of messages that have been announced on all connections of a server together and have not been taken yet."""
@@ -88,6 +92,14 @@ class BoundedProcessor(EventsProcessor):
 
         return release
 
+    def process_request_received(self, event: RequestReceived) -> None:
+        """Take a call, or refuse it where there are too many: whoever has not acknowledged our settings is not held by them."""
+        if len(self.streams) < MOST_STREAMS:
+            super().process_request_received(event)
+            return
+        self.connection.create_stream(stream_id=event.stream_id).reset_nowait(ErrorCodes.REFUSED_STREAM)
+        self._count_reset()
+
     def process_data_received(self, event: DataReceived) -> None:
         """Look at what is announced before any of it is kept."""
         if not event.flow_controlled_length:
@@ -99,6 +111,7 @@ class BoundedProcessor(EventsProcessor):
             return
         if announced > self._most_bytes or not self._has_room(event.stream_id, announced):
             stream.__terminated__(f"a message of {announced} bytes is announced, and at most {self._most_bytes} are taken at once")
+            self.handler.cancel(stream)  # a call that has not begun would wait for its message for ever
             if stream.closable:
                 stream.reset_nowait(ErrorCodes.ENHANCE_YOUR_CALM)
             self._let_go(stream)
@@ -109,14 +122,20 @@ class BoundedProcessor(EventsProcessor):
         super().process_stream_reset(event)
         if stream is not None:
             self._let_go(stream)
+        if event.remote_reset:
+            self._count_reset()
+
+    def _count_reset(self) -> None:
         self._resets += 1
-        if event.remote_reset and self._resets > MOST_RESETS + RESETS_PER_S * (time.monotonic() - self._began):
+        if self._resets > MOST_RESETS + RESETS_PER_S * (time.monotonic() - self._began):
             self._end()
 
     def close(self, reason: str = "Connection closed") -> None:
         super().close(reason)
         for id in list(self._announced):
             self._forget_announced(id)
+        for stream in self.streams.values():
+            _discard(stream)
         self.streams.clear()
         self._framing.clear()
 
@@ -142,6 +161,13 @@ class BoundedProcessor(EventsProcessor):
         self.connection.stream_close_waiter.set()
         if not self.connection.is_closing():
             self.connection.ack(stream.id, stream.buffer.unacked_size())
+        _discard(stream)
+
+
+def _discard(stream: Stream) -> None:
+    """Let go of what a stream was sent: it is part of a cycle, and would keep it until the collector comes by."""
+    stream.buffer.unacked_size()
+    stream.buffer._acked.clear()  # noqa: SLF001 - grpclib has no other way
 
 
 class BoundedProtocol(H2Protocol):
@@ -163,4 +189,8 @@ class BoundedProtocol(H2Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        if not self.h2_config.client_side:
+            http = self.connection._connection  # noqa: SLF001 - grpclib has no setting for it
+            http.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS})
+            self.connection.flush()
         self.processor = BoundedProcessor(self.handler, self.connection, self._most_bytes, self._in_flight, transport.abort)

@@ -78,6 +78,16 @@ async def flood(peer: HostileClient) -> None:
         await asyncio.sleep(0)
 
 
+async def test_more_calls_at_once_on_a_connection_than_there_may_be_are_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (plugin, kubelet), hostile_client(plugin.socket.path) as peer:
+        for _ in range(bounds.MOST_STREAMS * 3):
+            peer.data(peer.open(path="/v1beta1.DevicePlugin/ListAndWatch"), b"\0" * 5)
+        await peer.flush()
+        await eventually(lambda: plugin.socket.streams == bounds.MOST_STREAMS)
+        await kubelet.get_device_plugin_options(Empty())
+        assert plugin.socket.streams_seen == bounds.MOST_STREAMS
+
+
 async def test_resets_in_the_ordinary_course_end_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as (plugin, _), hostile_client(plugin.socket.path) as peer:
         for _ in range(bounds.MOST_RESETS):
@@ -94,7 +104,7 @@ async def test_data_that_says_nothing_is_not_kept(tmp_path: Path) -> None:
             peer.data(stream, b"")
         await peer.flush()
         await kubelet.get_device_plugin_options(Empty())
-        kept = [stream.buffer for handler in plugin.socket._server._handlers for stream in handler._tasks if stream.buffer]
+        kept = [stream.buffer for handler in plugin.socket._server._handlers for stream in handler._tasks]
         assert sum(buffer._unacked.qsize() for buffer in kept) < 10
 
 
