@@ -46,7 +46,7 @@ def _count(data: bytes, at: int, end: int, kind: type, most: int) -> int:
             if isinstance(inner, type):
                 count += _count(data, at, behind, inner, most - count)
             elif inner == "number":
-                count += length // BYTES_OF_A_NUMBER
+                count += (behind - at) // BYTES_OF_A_NUMBER
             at = behind
     return count
 
