@@ -48,9 +48,11 @@ def look_at(prefix: str, node: DeviceNode, *, allow_plain_files: bool = False, f
     if not stat.S_ISCHR(status.st_mode):
         return SeenNode(path, f"is {_kind(status.st_mode)} and no character device{via}")
     major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    if major == _MEMORY and minor in _HARMLESS:
+        return SeenNode(path)  # null stands for a device where nobody has one, and does no harm where somebody has
     if node.major and major != node.major:
         return SeenNode(path, f"is device {major}:{minor}, and its driver's are {node.major}:*{via}")
-    if major == _MEMORY and minor not in _HARMLESS:
+    if major == _MEMORY:
         return SeenNode(path, f"is device {major}:{minor}, which opens the machine itself{via}")
     return SeenNode(path)
 

@@ -1,6 +1,7 @@
 """Cards that the host's files describe, on a real node: from sysfs and /dev to the container, and to what people are told."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ async def two_cards(node: RealNode, family: str) -> AsyncIterator[Host]:
     for uuid, card in cards.items():
         for path in card.nodes:
             make_node(tree.root / path.lstrip("/"), devices[uuid])
+        # The driver tells the number of its node, which is what the agent believes of it.
+        tree.set(card, "dev", f"{os.major(devices[uuid])}:{os.minor(devices[uuid])}\n")
     status, output = await node.machine.call("cp", "-a", f"{tree.root}/dev/.", "/dev")
     assert status == 0, output
     async with AsyncExitStack() as stack:

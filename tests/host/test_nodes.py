@@ -66,6 +66,11 @@ def test_a_device_of_another_driver_is_refused(root: Path) -> None:
     assert look_at(str(root), node(major=235)).wrong == "is device 10:7, and its driver's are 235:*"
 
 
+def test_null_stands_for_a_device_in_a_test_bed(root: Path) -> None:
+    make(root, device=(1, 3))
+    assert look_at(str(root), node(major=235)) == SeenNode(PATH)
+
+
 def test_a_link_that_stays_on_the_host_is_followed_and_one_out_of_it_ends_at_its_root(root: Path) -> None:
     make(root, "/dev/real", device=(235, 0))
     (root / "dev/rngd/npu0mgmt").symlink_to("/dev/real")
