@@ -41,7 +41,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 def table(figures: Iterable[Figure]) -> str:
     """Return the figures as lines for people."""
-    rows = [("figure", "value", "target", "floor", "p99", "rounds", "", "the floor is")]
+    rows: list[tuple[str, ...]] = [("figure", "value", "target", "floor", "p99", "rounds", "", "the floor is")]
     for figure in figures:
         numbers = (_short(number) for number in (figure.value, figure.target, figure.floor, figure.p99))
         rows.append((figure.name, *numbers, str(figure.rounds), "" if figure.is_met else "missed", figure.floor_is))

@@ -130,7 +130,7 @@ class Node:
         self.pods += 1
         name = f"pod-{self.pods}"
         try:
-            await self.kubelet.run_pod(Pod(name, [Container("main", {NPU: self.rng.randint(1, 2)})]))
+            await self.kubelet.run_pod(Pod(name, (Container("main", {NPU: self.rng.randint(1, 2)}),)))
         except PodRejected:
             self.kubelet.delete_pod(name)
             return
@@ -199,7 +199,7 @@ async def test_after_any_events_kubelet_sees_what_is_true(capsys: pytest.Capture
                 await node.settles()  # before a first registration kubelet starts pods without their devices
                 for count in range(1, EVENTS + 1):
                     event = rng.choices(list(events), list(events.values()))[0]
-                    node.told.append(event.__name__)  # type: ignore[attr-defined]
+                    node.told.append(event.__name__)
                     await event()
                     if count % AT_ONCE == 0:
                         await node.settles()

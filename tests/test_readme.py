@@ -67,10 +67,15 @@ def test_every_file_that_is_named_is_there() -> None:
 
 def structure(page: str) -> list[str]:
     """Return what a page is made of: headings by depth, blocks of code with what they say less its comments, list items, rows of tables."""
-    parts, code = [], None
+    parts: list[str] = []
+    code: list[str] | None = None
     for line in page.splitlines():
         if line.startswith("```"):
-            code = [] if code is None else parts.append("\n".join([f"code {line}", *code]))
+            if code is None:
+                code = []
+            else:
+                parts.append("\n".join([f"code {line}", *code]))
+                code = None
         elif code is not None:
             code.append(re.sub(r"\s+#.*", "", line))
         elif found := re.match(r"(#+) |(\* )|(\| )|(<!-- .*)", line):

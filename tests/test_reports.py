@@ -119,7 +119,7 @@ async def test_a_card_that_got_the_nodes_of_a_held_one_is_withheld_and_the_list_
         async def state() -> dict[str, Any]:
             argv = site.node.command(PROGRAM, "list", "-o", "json", "--runtime-dir", str(agent.runtime_dir))
             listed = await anyio.run_process(argv)
-            cards = {card["id"]: card for card in json.loads(listed.stdout)["accelerators"]}
+            cards: dict[str, dict[str, Any]] = {card["id"]: card for card in json.loads(listed.stdout)["accelerators"]}
             return cards.get("SECOND", {})
 
         card = await eventually(state, lambda one: one.get("state") == "withheld", within_s=WITHIN_S)

@@ -18,7 +18,8 @@ def message_class(name: str) -> type[betterproto2.Message]:
 
 def attributes(name: str) -> dict[int, str]:
     """Return the attribute of each field number."""
-    return {field.metadata["betterproto"].number: field.name for field in dataclasses.fields(message_class(name))}
+    cls: Any = message_class(name)  # a dataclass, which their common base is not
+    return {field.metadata["betterproto"].number: field.name for field in dataclasses.fields(cls)}
 
 
 def our_message(name: str, value: Mapping[str, Any]) -> betterproto2.Message:

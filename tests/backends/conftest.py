@@ -16,5 +16,6 @@ def tree(tmp_path: Path) -> HostTree:
 @pytest.fixture
 async def backend(tree: HostTree) -> AsyncIterator[SysfsBackend]:
     """The backend that looks at `tree`."""
-    async with SysfsBackend({}, host_root=tree.root) as made:
+    made = SysfsBackend({}, host_root=tree.root)
+    async with made:
         yield made

@@ -12,8 +12,8 @@ import anyio.lowlevel
 import pytest
 
 from npu_agent.backends import registry
-from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError, OptionError
+from npu_agent.backends.fake.backend import FakeBackend
 from npu_agent.core.accelerator import Accelerator, Reading
 from tests.backends.only import edits, part_names, without_parts
 from tests.scenarios.eventually import eventually
@@ -21,25 +21,27 @@ from tests.scenarios.eventually import eventually
 WELL = Reading(healthy=True)
 
 
-def fake(host_root: Path = Path("/"), *, probe_timeout_s: float = 0.05, **options: Any) -> Backend:
-    return registry.create("fake", options, host_root, probe_timeout_s=probe_timeout_s)
+def fake(host_root: Path = Path("/"), *, probe_timeout_s: float = 0.05, **options: Any) -> FakeBackend:
+    made = registry.create("fake", options, host_root, probe_timeout_s=probe_timeout_s)
+    assert isinstance(made, FakeBackend)
+    return made
 
 
-async def card(backend: Backend, id: str) -> Accelerator:
+async def card(backend: FakeBackend, id: str) -> Accelerator:
     return {accelerator.id: accelerator for accelerator in await backend.scan()}[id]
 
 
-async def ids(backend: Backend) -> list[str]:
+async def ids(backend: FakeBackend) -> list[str]:
     return [accelerator.id for accelerator in await backend.scan()]
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
+async def backend() -> AsyncIterator[FakeBackend]:
     async with fake() as made:
         yield made
 
 
-async def test_without_options_there_are_two_cards_that_an_operator_can_type(backend: Backend) -> None:
+async def test_without_options_there_are_two_cards_that_an_operator_can_type(backend: FakeBackend) -> None:
     assert [(found.id, found.family, found.name) for found in await backend.scan()] == [
         ("fake-0", "rngd", "npu0"),
         ("fake-1", "rngd", "npu1"),
@@ -98,7 +100,7 @@ async def test_a_count_makes_alike_cards_and_numbers_their_ids_and_names() -> No
         assert [accelerator.location for accelerator in found[:3]] == [("numa0", "fake-0"), ("numa0", "fake-1"), ("b-0",)]
 
 
-async def test_a_card_that_fails_says_why_until_it_is_healed(backend: Backend) -> None:
+async def test_a_card_that_fails_says_why_until_it_is_healed(backend: FakeBackend) -> None:
     first, second = await backend.scan()
     assert await backend.command("fail", ["fake-0", "too", "hot"]) == "fake-0 fails from the next probe on"
     assert await backend.probe(first) == Reading(healthy=False, reason="too hot")
@@ -107,12 +109,12 @@ async def test_a_card_that_fails_says_why_until_it_is_healed(backend: Backend) -
     assert await backend.probe(first) == WELL
 
 
-async def test_a_fault_without_a_reason_still_has_one(backend: Backend) -> None:
+async def test_a_fault_without_a_reason_still_has_one(backend: FakeBackend) -> None:
     await backend.command("fail", ["fake-0"])
     assert (await backend.probe(await card(backend, "fake-0"))).reason == "failed by command"
 
 
-async def test_a_card_that_hangs_is_unhealthy_in_time_and_delays_no_other(backend: Backend) -> None:
+async def test_a_card_that_hangs_is_unhealthy_in_time_and_delays_no_other(backend: FakeBackend) -> None:
     first, second = await backend.scan()
     await backend.command("hang", ["fake-0"])
     async with asyncio.timeout(5):
@@ -124,7 +126,7 @@ async def test_a_card_that_hangs_is_unhealthy_in_time_and_delays_no_other(backen
     assert await backend.probe(first) == WELL
 
 
-async def test_a_card_that_hangs_for_a_while_comes_back_by_itself(backend: Backend) -> None:
+async def test_a_card_that_hangs_for_a_while_comes_back_by_itself(backend: FakeBackend) -> None:
     first = await card(backend, "fake-0")
     await backend.command("hang", ["fake-0", "0.1"])
     began = time.monotonic()
@@ -141,7 +143,7 @@ async def test_a_slow_card_is_well_as_long_as_it_answers_in_time() -> None:
         assert time.monotonic() - began >= 0.05
 
 
-async def test_a_removed_card_is_not_found_until_it_comes_back_without_its_faults(backend: Backend) -> None:
+async def test_a_removed_card_is_not_found_until_it_comes_back_without_its_faults(backend: FakeBackend) -> None:
     first = await card(backend, "fake-0")
     await backend.command("fail", ["fake-0"])
     await backend.command("remove", ["fake-0"])
@@ -152,7 +154,7 @@ async def test_a_removed_card_is_not_found_until_it_comes_back_without_its_fault
     assert await backend.probe(first) == WELL
 
 
-async def test_a_new_card_comes_with_the_id_given_or_the_next_free_one(backend: Backend) -> None:
+async def test_a_new_card_comes_with_the_id_given_or_the_next_free_one(backend: FakeBackend) -> None:
     assert await backend.command("add", []) == "fake-2 is added"
     assert await backend.command("add", ["spare"]) == "spare is added"
     assert await ids(backend) == ["fake-0", "fake-1", "fake-2", "spare"]
@@ -160,14 +162,14 @@ async def test_a_new_card_comes_with_the_id_given_or_the_next_free_one(backend: 
     assert len(set(names)) == 4
 
 
-async def test_a_card_can_become_unusable_and_usable_again(backend: Backend) -> None:
+async def test_a_card_can_become_unusable_and_usable_again(backend: FakeBackend) -> None:
     await backend.command("unusable", ["fake-0", "no", "driver"])
     assert (await card(backend, "fake-0")).unusable == "no driver"
     await backend.command("heal", ["fake-0"])
     assert (await card(backend, "fake-0")).unusable == ""
 
 
-async def test_each_command_asks_for_a_scan_at_once(backend: Backend) -> None:
+async def test_each_command_asks_for_a_scan_at_once(backend: FakeBackend) -> None:
     changes = backend.hints()
     async with asyncio.timeout(5):
         waiting = asyncio.ensure_future(anext(changes))
@@ -193,13 +195,15 @@ async def test_each_command_asks_for_a_scan_at_once(backend: Backend) -> None:
         ("add", ["a/b"], "'a/b' cannot be the id of a card"),
     ],
 )
-async def test_a_wrong_command_is_refused_with_what_to_write_instead(backend: Backend, name: str, arguments: list[str], said: str) -> None:
+async def test_a_wrong_command_is_refused_with_what_to_write_instead(
+    backend: FakeBackend, name: str, arguments: list[str], said: str
+) -> None:
     with pytest.raises(BackendError) as refused:
         await backend.command(name, arguments)
     assert said in str(refused.value)
 
 
-async def test_without_a_folder_containers_get_a_node_that_every_host_has(backend: Backend) -> None:
+async def test_without_a_folder_containers_get_a_node_that_every_host_has(backend: FakeBackend) -> None:
     given = edits(await card(backend, "fake-1"))
     assert all(node.shared for node in given.device_nodes)
     assert [(node.host_path, node.container_path) for node in given.device_nodes] == [("/dev/null", "/dev/fake/npu1")]

@@ -12,12 +12,13 @@ PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
 STEP = re.compile(r" *\d+\.\d\d s  (kubelet|agent|pod|card|done) +\S")
 
 
-async def demo(folder: Path, **streams: int) -> asyncio.subprocess.Process:
+async def demo(folder: Path, *, stdout: int, stderr: int) -> asyncio.subprocess.Process:
     """Start a demo whose temporary folder is made below `folder`."""
-    return await asyncio.create_subprocess_exec(PROGRAM, "demo", env={**os.environ, "TMPDIR": str(folder)}, **streams)
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return await asyncio.create_subprocess_exec(PROGRAM, "demo", env=environment, stdout=stdout, stderr=stderr)
 
 
-async def test_the_demo_tells_each_step_with_its_time_plain_in_a_pipe_and_leaves_nothing(short_dir):
+async def test_the_demo_tells_each_step_with_its_time_plain_in_a_pipe_and_leaves_nothing(short_dir: Path) -> None:
     with anyio.fail_after(30):
         process = await demo(short_dir, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
         output, _ = await process.communicate()
@@ -31,7 +32,7 @@ async def test_the_demo_tells_each_step_with_its_time_plain_in_a_pipe_and_leaves
     assert list(short_dir.iterdir()) == []
 
 
-async def test_the_demo_is_in_colour_on_a_terminal_and_cleans_up_when_it_is_ended(short_dir):
+async def test_the_demo_is_in_colour_on_a_terminal_and_cleans_up_when_it_is_ended(short_dir: Path) -> None:
     ours, theirs = pty.openpty()
     try:
         process = await demo(short_dir, stdout=theirs, stderr=theirs)
@@ -46,7 +47,7 @@ async def test_the_demo_is_in_colour_on_a_terminal_and_cleans_up_when_it_is_ende
     assert list(short_dir.iterdir()) == []
 
 
-async def test_a_step_that_fails_ends_the_demo_with_the_reason_and_status_1(short_dir):
+async def test_a_step_that_fails_ends_the_demo_with_the_reason_and_status_1(short_dir: Path) -> None:
     elsewhere = {**os.environ, "TMPDIR": str(short_dir), "NPU_AGENT_LOG_FORMAT": "nonsense"}
     with anyio.fail_after(30):
         process = await asyncio.create_subprocess_exec(PROGRAM, "demo", env=elsewhere, stderr=asyncio.subprocess.PIPE)

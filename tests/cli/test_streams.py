@@ -48,7 +48,7 @@ def test_where_nothing_can_be_said_the_status_says_it(streams: str) -> None:
 def test_data_are_exact_in_every_encoding(odd: Path, form: str, encoding: str) -> None:
     ran = shell(f'"$P" list -c {odd} -o {form}', PYTHONIOENCODING=encoding)
     text = ran.stdout.decode(encoding)
-    card = (json.loads(text) if form == "json" else parse(text).data)["accelerators"][0]  # type: ignore[call-overload,index]
+    card = (json.loads(text) if form == "json" else parse(text).data)["accelerators"][0]  # type: ignore[index]
     assert (card["firmware"], card["serial"]) == ("펌웨어 \U0001f600", "x\x9b\u202ey\x1b[2J")
     assert all(character.isprintable() or character == "\n" for character in text)
 

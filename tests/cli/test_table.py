@@ -1,5 +1,7 @@
 """A listing as a table: a row for each device, who holds it, and since when it is as it is."""
 
+from typing import Any
+
 import pytest
 
 from npu_agent.api.npu_agent.v1 import Accelerator, Device, Holder, Registration, Resource, Status
@@ -11,7 +13,7 @@ NOW = 1_800_000_000.0
 
 def status(**accelerator: str) -> Status:
     """Return what an agent says of a card with two parts, of which one is held, and of one that no resource has."""
-    card = {"id": "card", "family": "rngd", "name": "npu0", "state": "healthy"} | accelerator
+    card: dict[str, Any] = {"id": "card", "family": "rngd", "name": "npu0", "state": "healthy", **accelerator}
     return Status(
         accelerators=[
             Accelerator(**card, since=NOW - 200, device_nodes=["/dev/rngd/npu0mgmt", "/dev/rngd/npu0pe0", "/dev/rngd/npu0pe1"]),

@@ -45,7 +45,7 @@ def is_valid(data: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> 
     if isinstance(data, list | tuple):
         return len(data) >= schema.get("minItems", 0) and all(is_valid(item, schema.get("items", {}), definitions) for item in data)
     if isinstance(data, int | float):
-        return schema.get("minimum", data) <= data <= schema.get("maximum", data)
+        return bool(schema.get("minimum", data) <= data <= schema.get("maximum", data))
     return True
 
 

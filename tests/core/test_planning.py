@@ -21,7 +21,7 @@ WELL = Health(healthy=True, reason="", since=0.0)
 NPU = "furiosa.ai/npu"
 
 
-def card(id: str, family: str = "rngd", **known: object) -> Accelerator:
+def card(id: str, family: str = "rngd", **known: Any) -> Accelerator:
     return replace(Accelerator(id, "sysfs", family), **known)
 
 

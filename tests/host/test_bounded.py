@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 import anyio
 import pytest
@@ -100,7 +101,7 @@ async def test_a_card_that_hangs_delays_no_other(readers: Readers, stuck: thread
         with anyio.fail_after(LONG_S / 3):
             async with anyio.create_task_group() as others:
                 for index in range(8):
-                    others.start_soon(lambda key=f"card {index}": readers.read(key, lambda: None, timeout_s=LONG_S))
+                    others.start_soon(partial(readers.read, f"card {index}", lambda: None, timeout_s=LONG_S))
         tasks.cancel_scope.cancel()
 
 
@@ -164,7 +165,7 @@ async def test_threads_grow_with_cards_that_hang_and_not_with_how_often_they_are
             for key in hanging:
                 tasks.start_soon(swallow_hang, readers, key, stuck.wait, SHORT_S)
             for index in range(8):
-                tasks.start_soon(lambda key=f"card {index}": readers.read(key, lambda: None, timeout_s=LONG_S))
+                tasks.start_soon(partial(readers.read, f"card {index}", lambda: None, timeout_s=LONG_S))
     assert len(card_threads() - before) <= len(hanging) + 1
 
 
@@ -234,13 +235,18 @@ async def test_a_read_that_was_given_up_for_want_of_a_thread_is_not_made_later(
 ) -> None:
     Threads(monkeypatch).left = 1
     made: list[str] = []
+
+    def make(name: str) -> str | None:
+        made.append(name)
+        return None
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: readers.read("a", lambda: stuck.wait() and made.append("a"), timeout_s=LONG_S))
+        tasks.start_soon(lambda: readers.read("a", lambda: stuck.wait() and make("a"), timeout_s=LONG_S))
         await anyio.lowlevel.checkpoint()
         with pytest.raises(ShortOfResources):
-            await readers.read("b", lambda: made.append("b"), timeout_s=LONG_S)
+            await readers.read("b", lambda: make("b"), timeout_s=LONG_S)
         stuck.set()
-    assert await readers.read("c", lambda: made.append("c"), timeout_s=LONG_S) is None
+    assert await readers.read("c", lambda: make("c"), timeout_s=LONG_S) is None
     assert made == ["a", "c"]
 
 
@@ -273,7 +279,7 @@ async def test_a_long_queue_of_quick_reads_takes_no_more_threads(readers: Reader
     before = card_threads()
     async with anyio.create_task_group() as tasks:
         for index in range(200):
-            tasks.start_soon(lambda key=f"card {index}": readers.read(key, lambda: time.sleep(STUCK_AFTER_S / 20), timeout_s=LONG_S))
+            tasks.start_soon(partial(readers.read, f"card {index}", lambda: time.sleep(STUCK_AFTER_S / 20), timeout_s=LONG_S))
     assert len(card_threads() - before) <= 2
 
 

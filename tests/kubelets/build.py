@@ -47,9 +47,9 @@ def prepare(version: str) -> Path:
     """Return the program with the device manager of kubelet `version`, built if it is not in the cache. Raises CannotPrepare."""
     if os.geteuid() != 0:
         raise CannotPrepare("kubelet's folder is mounted in a private namespace: run make kubelets and make soak as root")
-    for program in ("go", "unshare", "setpriv", "mount", "nice"):
-        if not shutil.which(program):
-            raise CannotPrepare(f"{program} is not in PATH: install Go 1.26 or newer from https://go.dev/dl, and util-linux")
+    for needed in ("go", "unshare", "setpriv", "mount", "nice"):
+        if not shutil.which(needed):
+            raise CannotPrepare(f"{needed} is not in PATH: install Go 1.26 or newer from https://go.dev/dl, and util-linux")
     # Go finds its caches by HOME and does not ask the user database where that is unset.
     home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     env = {**os.environ, "HOME": home, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}

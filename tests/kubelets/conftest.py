@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -30,6 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         item.add_marker(pytest.mark.kubelets)
         version = item.callspec.params["version"]
+        assert isinstance(version, str)
         scenario = item.name.replace(f"[{version}]", "").replace(f"{version}-", "")
         item.user_properties.append((_CELL, (scenario.removeprefix("test_").replace("_", " "), version)))
         if as_numbers(version) < as_numbers(_SINCE.get(item.function.__module__, "0")):
@@ -67,7 +69,7 @@ async def node(version: str, program: Path) -> AsyncIterator[KubeletNode]:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == _CELL and (report.when == "call" or report.failed):
-            scenario, version = value
+            scenario, version = cast("tuple[str, str]", value)
             outcomes = _results.setdefault(scenario, {})
             outcomes[version] = "FAILED" if report.failed or outcomes.get(version) == "FAILED" else "ok"
 

@@ -48,7 +48,7 @@ def write(version: str) -> Path:
 def _untidy(version: str, published: Any, wanted: Sequence[str], staging: Mapping[str, str]) -> str:
     """Return a module file that requires all that kubernetes does, so that nothing newer comes in when it is made tidy."""
     required = {entry["Path"]: entry["Version"] for entry in published["Require"] if entry["Path"] not in wanted}
-    required |= staging | {"k8s.io/kubernetes": f"v{version}"}
+    required |= {**staging, "k8s.io/kubernetes": f"v{version}"}
     replaced = [(entry["Old"]["Path"], entry["New"]) for entry in published["Replace"] or ()]
     return f"module npu-agent/kubelets\n\ngo {published['Go']}\n\n" + "".join(
         (

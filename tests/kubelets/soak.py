@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -150,7 +151,7 @@ async def run(programs: Mapping[str, Path], rounds: int, seed: int) -> list[Figu
     # Restarts are measured, so nothing else runs beside them.
     for version, figures in all_figures.items():
         async with fresh_host(version, programs[version], seed) as host:
-            await repeat(figures, host, "restart", restarts, lambda host=host, figures=figures: restart(host, figures))
+            await repeat(figures, host, "restart", restarts, partial(restart, host, figures))
             figures.pods += host.pods_run
         _say(f"kubelet {version} is through {restarts} restarts")
     at_once = anyio.CapacityLimiter(AT_ONCE)

@@ -217,5 +217,5 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "AGAIN_S", 0.005)
 
 
-class TestIdentity(Identity.TestCase):  # type: ignore[misc, name-defined]
+class TestIdentity(Identity.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=max(STEPS // STEPS_AT_ONCE, 1), stateful_step_count=STEPS_AT_ONCE, print_blob=True)

@@ -22,6 +22,7 @@ CARD = Accelerator("A", "sysfs", "rngd", name="npu0", uuid="A", parts=(Part("", 
 INVENTORY = {"A": Tracked(CARD, Health(True, "", 0.0))}
 STATE = NodeState(INVENTORY, plan(INVENTORY, Wanted([ResourceSpec(NPU)])))
 GIVEN = allocation_of(NPU, STATE.plan.pools[NPU].devices[0], CARD)
+NOTHING: tuple[Allocation, ...] = ()
 HELD: Holders = {(NPU, "A"): (Holder("default", "pod", "main"),)}
 
 
@@ -97,7 +98,7 @@ async def test_a_memory_that_cannot_be_read_is_told_and_left_aside(content: byte
     told = Told()
     kept = memory(Folder({FILE: content}), told)
     await kept.load(at(0))
-    assert kept.live == ()
+    assert kept.live == NOTHING
     assert "cannot be read" in told[SOURCE]
 
 
@@ -141,7 +142,7 @@ def test_a_device_is_free_when_kubelet_has_said_so_twice() -> None:
     assert kept.live == (GIVEN,)
     assert kept.wants_answer
     kept.hear({}, STATE, at(now + 1))
-    assert kept.live == ()
+    assert kept.live == NOTHING
 
 
 def test_a_pod_that_is_being_admitted_is_not_listed_yet() -> None:
@@ -167,7 +168,7 @@ def test_a_kubelet_that_has_just_started_does_not_know_its_pods(change: str) -> 
         assert kept.live == (GIVEN,)
     kept.hear({}, STATE, at(now + SETTLED_S + 1))
     kept.hear({}, STATE, at(now + SETTLED_S + 2))
-    assert kept.live == ()
+    assert kept.live == NOTHING
 
 
 def test_where_kubelet_cannot_be_asked_nothing_is_forgotten() -> None:

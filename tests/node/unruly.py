@@ -64,7 +64,7 @@ def maker(backend: Unruly) -> Callable[[], Backend]:
     """Return what makes `backend`, which may misbehave in being made too."""
 
     def make() -> Backend:
-        return backend.misbehaves["make"]() if "make" in backend.misbehaves else backend  # type: ignore[no-any-return]
+        return backend.misbehaves["make"]() if "make" in backend.misbehaves else backend
 
     return make
 

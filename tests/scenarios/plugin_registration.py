@@ -106,6 +106,7 @@ async def test_a_socket_that_is_connected_may_not_register_again_from_1_37_on(no
         refusal = await plugin.register()
         if since(node, "1.37"):
             assert refusal is not None
+            assert refusal.message is not None
             assert refusal.message.startswith("device plugin already connected: /")
             assert refusal.message.endswith("/device-plugins/card.sock")
         else:

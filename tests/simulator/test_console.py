@@ -1,15 +1,19 @@
 import pytest
 
 from npu_agent.simulator.console import CommandError, Console, Quit
+from npu_agent.simulator.kubelet import SimulatedKubelet
 from tests.simulator.plugin import RESOURCE, Plugin, shows
 
 
 @pytest.fixture
-def console(kubelet):
+def console(kubelet: SimulatedKubelet) -> Console:
     return Console(kubelet)
 
 
-async def test_a_developer_plays_kubelet(kubelet, console):
+async def test_a_developer_plays_kubelet(kubelet: SimulatedKubelet, console: Console) -> None:
+    def runs() -> bool:
+        return kubelet.is_running
+
     assert await console.carry_out("capacity") == "no plugin has registered yet"
     async with Plugin(kubelet.plugin_dir, a=True, b=False) as plugin:
         await plugin.register()
@@ -27,15 +31,15 @@ async def test_a_developer_plays_kubelet(kubelet, console):
     await console.carry_out("restart")
     assert await console.carry_out("capacity") == f"{RESOURCE}: capacity 0, allocatable 0"
     await console.carry_out("stop")
-    assert not kubelet.is_running
+    assert not runs()
     await console.carry_out("start")
-    assert kubelet.is_running
+    assert runs()
     assert await console.carry_out("  ") == ""
     with pytest.raises(Quit):
         await console.carry_out("quit")
 
 
-async def test_help_names_every_command(console):
+async def test_help_names_every_command(console: Console) -> None:
     told = await console.carry_out("help")
     assert [line.split()[0] for line in told.splitlines()] == [
         *("pod", "delete", "pods", "capacity", "restart", "stop", "start", "cut", "help", "quit")
@@ -55,7 +59,7 @@ async def test_help_names_every_command(console):
         ("pod there", "a pod named there is running already; delete it first or choose another name"),
     ],
 )
-async def test_a_wrong_line_is_told_what_to_write(console, line, said):
+async def test_a_wrong_line_is_told_what_to_write(console: Console, line: str, said: str) -> None:
     await console.carry_out("pod there")
     with pytest.raises(CommandError) as error:
         await console.carry_out(line)
@@ -63,7 +67,7 @@ async def test_a_wrong_line_is_told_what_to_write(console, line, said):
 
 
 @pytest.mark.parametrize("line", ["capacity", "cut", "pod one"])
-async def test_what_only_a_running_kubelet_does_is_refused_while_it_is_stopped(console, line):
+async def test_what_only_a_running_kubelet_does_is_refused_while_it_is_stopped(console: Console, line: str) -> None:
     await console.carry_out("stop")
     with pytest.raises(CommandError, match="kubelet is stopped; write start"):
         await console.carry_out(line)

@@ -1,5 +1,7 @@
 """The agent against a kubelet that misbehaves in ways that no real one can be made to."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -64,7 +66,7 @@ async def test_a_kubelet_that_dies_during_register_is_found_again(kubelet: Simul
 
 
 @pytest.mark.parametrize("version", ["1.30.14", "1.37.2"])
-async def test_older_and_newer_kubelets_get_the_same_service(short_dir, version: str) -> None:
+async def test_older_and_newer_kubelets_get_the_same_service(short_dir: Path, version: str) -> None:
     (short_dir / "work").mkdir()
     async with in_own_task(SimulatedKubelet(short_dir, version=version)) as kubelet:
         await kubelet.start()

@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -28,11 +29,11 @@ from tests.simulator.plugin import RESOURCE, Plugin, register, shows, until
         ("npu", False),
     ],
 )
-def test_names_of_extended_resources(name, is_extended):
+def test_names_of_extended_resources(name: str, is_extended: bool) -> None:
     assert is_extended_resource(name) is is_extended
 
 
-async def test_an_endpoint_that_comes_up_while_it_is_dialled_is_found(short_dir):
+async def test_an_endpoint_that_comes_up_while_it_is_dialled_is_found(short_dir: Path) -> None:
     async with in_own_task(SimulatedKubelet(short_dir, dial_timeout_s=5)) as kubelet:
         await kubelet.start()
         plugin = Plugin(kubelet.plugin_dir, a=True)
@@ -43,7 +44,7 @@ async def test_an_endpoint_that_comes_up_while_it_is_dialled_is_found(short_dir)
                 await shows(kubelet, 1, 1)
 
 
-async def test_a_stream_that_fails_at_once_leaves_the_name_and_is_not_tried_again(kubelet):
+async def test_a_stream_that_fails_at_once_leaves_the_name_and_is_not_tried_again(kubelet: SimulatedKubelet) -> None:
     """Kubelet's own case 18."""
     async with Plugin(kubelet.plugin_dir) as plugin:
         plugin.devices.set(None)
@@ -52,7 +53,7 @@ async def test_a_stream_that_fails_at_once_leaves_the_name_and_is_not_tried_agai
         assert [name for name, _ in plugin.calls] == ["options", "list"]
 
 
-async def test_a_stream_that_ends_makes_all_unhealthy_and_later_nothing(short_dir):
+async def test_a_stream_that_ends_makes_all_unhealthy_and_later_nothing(short_dir: Path) -> None:
     async with in_own_task(SimulatedKubelet(short_dir, stop_grace_s=0.5)) as kubelet:
         await kubelet.start()
         async with Plugin(kubelet.plugin_dir, a=True, b=True) as plugin:
@@ -69,17 +70,21 @@ async def test_a_stream_that_ends_makes_all_unhealthy_and_later_nothing(short_di
             assert time.monotonic() - ended >= 0.4
 
 
-async def test_register_can_be_made_to_fail_after_it_was_carried_out(kubelet):
+async def test_register_can_be_made_to_fail_after_it_was_carried_out(kubelet: SimulatedKubelet) -> None:
     kubelet.faults.register.append(RegisterFault(refuse_with="lost on the way", after_acceptance=True))
     async with Plugin(kubelet.plugin_dir, a=True) as plugin:
-        assert (await plugin.register()).message == "lost on the way"
+        refusal = await plugin.register()
+        assert refusal is not None
+        assert refusal.message == "lost on the way"
         await shows(kubelet, 1, 1)
 
 
-async def test_register_can_be_made_to_fail_to_wait_and_to_hang(kubelet):
+async def test_register_can_be_made_to_fail_to_wait_and_to_hang(kubelet: SimulatedKubelet) -> None:
     kubelet.faults.register.extend([RegisterFault(refuse_with="not now"), RegisterFault(delay_s=0.2), RegisterFault(hang=True)])
     async with Plugin(kubelet.plugin_dir, a=True) as plugin:
-        assert (await plugin.register()).message == "not now"
+        refusal = await plugin.register()
+        assert refusal is not None
+        assert refusal.message == "not now"
         began = time.monotonic()
         assert await plugin.register() is None
         assert time.monotonic() - began >= 0.2
@@ -87,7 +92,7 @@ async def test_register_can_be_made_to_fail_to_wait_and_to_hang(kubelet):
             await register(kubelet.plugin_dir, "card.sock", told_s=0.2)
 
 
-async def test_a_kubelet_that_ends_leaves_register_without_an_answer(kubelet):
+async def test_a_kubelet_that_ends_leaves_register_without_an_answer(kubelet: SimulatedKubelet) -> None:
     kubelet.faults.register.append(RegisterFault(hang=True))
     async with Plugin(kubelet.plugin_dir, a=True) as plugin, anyio.create_task_group() as tasks:
 

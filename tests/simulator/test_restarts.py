@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,7 +13,7 @@ from tests.simulator.own_task import in_own_task
 from tests.simulator.plugin import RESOURCE, Plugin, shows, until
 
 
-def connects(path) -> bool:
+def connects(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -25,7 +26,7 @@ def pod(name: str, count: int = 1) -> Pod:
     return Pod(name, (Container(devices={RESOURCE: count}),))
 
 
-async def test_a_kubelet_that_ends_leaves_sockets_that_refuse(kubelet):
+async def test_a_kubelet_that_ends_leaves_sockets_that_refuse(kubelet: SimulatedKubelet) -> None:
     sockets = [kubelet.plugin_dir / "kubelet.sock", kubelet.kubelet_dir / "pod-resources" / "kubelet.sock"]
     assert all(connects(path) for path in sockets)
     await kubelet.stop()
@@ -37,7 +38,7 @@ async def test_a_kubelet_that_ends_leaves_sockets_that_refuse(kubelet):
     assert all(connects(path) for path in sockets)
 
 
-async def test_the_new_socket_has_another_identity_and_the_same_inode_on_demand(kubelet):
+async def test_the_new_socket_has_another_identity_and_the_same_inode_on_demand(kubelet: SimulatedKubelet) -> None:
     path = kubelet.plugin_dir / "kubelet.sock"
     before = path.stat()
     await kubelet.restart(same_inode=True)
@@ -50,7 +51,7 @@ async def test_the_new_socket_has_another_identity_and_the_same_inode_on_demand(
     assert (path.stat().st_ino, path.stat().st_ctime_ns) != (after.st_ino, after.st_ctime_ns)
 
 
-async def test_between_bind_and_listen_kubelets_socket_refuses(kubelet):
+async def test_between_bind_and_listen_kubelets_socket_refuses(kubelet: SimulatedKubelet) -> None:
     await kubelet.stop()
     kubelet.faults.bind_to_listen_s = 0.5
     async with anyio.create_task_group() as tasks:
@@ -61,7 +62,7 @@ async def test_between_bind_and_listen_kubelets_socket_refuses(kubelet):
     assert connects(kubelet.plugin_dir / "kubelet.sock")
 
 
-async def test_after_a_reboot_pods_are_admitted_anew_and_rejected_without_their_plugin(kubelet):
+async def test_after_a_reboot_pods_are_admitted_anew_and_rejected_without_their_plugin(kubelet: SimulatedKubelet) -> None:
     """Kubelet's own cases 11 and 13."""
     async with Plugin(kubelet.plugin_dir, a=True) as plugin:
         await plugin.register()
@@ -71,7 +72,7 @@ async def test_after_a_reboot_pods_are_admitted_anew_and_rejected_without_their_
         assert "cannot allocate unhealthy devices" in kubelet.pod("one").failed
 
 
-async def test_a_lost_connection_is_noticed_by_both_sides(kubelet):
+async def test_a_lost_connection_is_noticed_by_both_sides(kubelet: SimulatedKubelet) -> None:
     async with Plugin(kubelet.plugin_dir, a=True) as plugin:
         await plugin.register()
         await shows(kubelet, 1, 1)
@@ -83,10 +84,10 @@ async def test_a_lost_connection_is_noticed_by_both_sides(kubelet):
         await shows(kubelet, 1, 0)
 
 
-async def test_a_thousand_devices_and_two_resources_are_no_trouble(kubelet):
+async def test_a_thousand_devices_and_two_resources_are_no_trouble(kubelet: SimulatedKubelet) -> None:
     many = {f"card-{number}": True for number in range(1000)}
     async with (
-        Plugin(kubelet.plugin_dir, **many) as plugin,
+        Plugin(kubelet.plugin_dir, "card.sock", resource=RESOURCE, **many) as plugin,
         Plugin(kubelet.plugin_dir, "x.sock", resource="example.com/x", x=True) as other,
     ):
         await plugin.register()
@@ -95,7 +96,7 @@ async def test_a_thousand_devices_and_two_resources_are_no_trouble(kubelet):
         await shows(kubelet, 1, 1, resource="example.com/x")
 
 
-async def test_leaving_ends_a_kubelet_with_calls_in_flight(short_dir):
+async def test_leaving_ends_a_kubelet_with_calls_in_flight(short_dir: Path) -> None:
     async with in_own_task(SimulatedKubelet(short_dir, version="1.30.14")) as kubelet:
         await kubelet.start()
         async with Plugin(kubelet.plugin_dir, a=True) as plugin, anyio.create_task_group() as tasks:
@@ -111,7 +112,7 @@ async def test_leaving_ends_a_kubelet_with_calls_in_flight(short_dir):
     assert not kubelet.is_running
 
 
-async def test_a_folder_that_cannot_be_used_fails_the_start(short_dir):
+async def test_a_folder_that_cannot_be_used_fails_the_start(short_dir: Path) -> None:
     async with SimulatedKubelet(short_dir / ("x" * 120)) as kubelet:
         with pytest.raises(OSError, match="too long"):
             await kubelet.start()
@@ -119,6 +120,6 @@ async def test_a_folder_that_cannot_be_used_fails_the_start(short_dir):
 
 
 @pytest.mark.parametrize("version", ["1.25.3", "2.0.0", "newest", "1.x"])
-def test_what_is_no_version_to_imitate_is_refused(version):
+def test_what_is_no_version_to_imitate_is_refused(version: str) -> None:
     with pytest.raises(ValueError, match=r"such as 1\.36\.3"):
         Behaviour.of(version)
