@@ -1,6 +1,8 @@
 """What `npu-agent demo` does and tells, step by step."""
 
 import asyncio
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -67,7 +69,7 @@ class Demo:
                 await self._a_card_fails_and_heals()
                 await self._kubelet_restarts()
                 await self._the_agent_ends()
-        self._tell("done", "All of it again: npu-agent demo. To play yourself: npu-agent simulate-kubelet --help")
+        self._tell("done", f"All of it again: {_as_typed()} demo. To play yourself: {_as_typed()} simulate-kubelet --help")
 
     async def _first_sight(self) -> None:
         await self._shows(CARDS, CARDS)
@@ -214,3 +216,12 @@ async def _running(*argv: str, output: int | BinaryIO) -> AsyncIterator[Process]
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def _as_typed() -> str:
+    """Return what starts this npu-agent in a shell of the folder in which the demo was started."""
+    typed = Path(sys.argv[0])
+    if typed.name != "npu-agent":
+        return f"{shlex.quote(sys.executable)} -m npu_agent"
+    found = shutil.which("npu-agent")
+    return "npu-agent" if found is not None and Path(found).samefile(typed) else shlex.quote(sys.argv[0])

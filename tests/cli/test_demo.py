@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import pytest
 
 PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
 STEP = re.compile(r" *\d+\.\d\d s  (kubelet|agent|pod|card|done) +\S")
@@ -55,3 +56,16 @@ async def test_a_step_that_fails_ends_the_demo_with_the_reason_and_status_1(shor
     assert process.returncode == 1
     assert "npu-agent: the demo failed: npu-agent serve ended with status 2" in output.decode()
     assert "Traceback" not in output.decode()
+
+
+@pytest.mark.parametrize("typed", [[PROGRAM], [sys.executable, "-m", "npu_agent"]])
+async def test_the_commands_that_the_demo_ends_with_work_where_npu_agent_is_not_on_the_path(typed: list[str], short_dir: Path) -> None:
+    elsewhere = {**os.environ, "TMPDIR": str(short_dir), "PATH": "/usr/bin:/bin"}
+    with anyio.fail_after(30):
+        process = await asyncio.create_subprocess_exec(*typed, "demo", env=elsewhere, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        named = re.search(r"All of it again: (.*) demo\. To play yourself: (.*)$", output.decode(), re.MULTILINE)
+        assert named is not None, output.decode()
+        for command in (f"{named[1]} demo --help", named[2]):
+            helped = await asyncio.create_subprocess_shell(command, env=elsewhere, stdout=asyncio.subprocess.DEVNULL)
+            assert await helped.wait() == 0, command
