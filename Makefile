@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
 
-.PHONY: help demo test check e2e kubelets soak bench wheel protos lock clean
+.PHONY: help demo test check mutants e2e kubelets soak bench wheel protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -17,6 +17,9 @@ test: $(READY) ## Run the tests that need neither root nor a real kubelet
 
 check: $(READY) ## Lint, types, layers, and that generated files are fresh
 	PYTHON=$(BIN)/python ./scripts/check
+
+mutants: $(READY) ## Break the core in small ways and say which of them no test notices (some minutes; MODULES="core.health ...")
+	@$(BIN)/python scripts/mutants.py $(MODULES)
 
 e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
 	@$(BIN)/python -m tests.e2e.programs
