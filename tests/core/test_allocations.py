@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part
-from npu_agent.core.allocations import Allocation, Conflicts, allocation_of
+from npu_agent.core.allocations import Allocation, Conflicts, allocation_of, with_texts
 from npu_agent.core.health import Health
 from npu_agent.core.inventory import Tracked
 from npu_agent.core.planning import Wanted, plan
@@ -100,3 +100,55 @@ def test_a_card_that_is_held_under_the_name_of_another_resource_is_withheld() ->
 def test_a_card_that_kubelet_alone_says_may_be_held_is_withheld() -> None:
     assert withheld(replace(card("A_0000-27-00.0"), uuid="A"), [Allocation(NPU, "A")]) == {"A_0000-27-00.0"}
     assert withheld(card("A"), [Allocation(NPU, "B")]) == set()
+
+
+def test_a_container_is_remembered_with_all_that_can_be_read_of_its_card() -> None:
+    whole = Accelerator("A", "sysfs", "rngd", name="npu0", uuid="U", serial="S", pci_address="0000:27:00.0", parts=card("A").parts)
+    assert held(whole, "A_pe0", "1core") == Allocation(
+        resource=NPU,
+        device_id="A_pe0",
+        accelerator_id="A",
+        kind="1core",
+        part="pe0",
+        is_replica=False,
+        backend="sysfs",
+        family="rngd",
+        name="npu0",
+        uuid="U",
+        serial="S",
+        pci_address="0000:27:00.0",
+        nodes=frozenset({"/dev/npu0mgmt", "/dev/npu0pe0"}),
+        own_nodes=frozenset({"/dev/npu0pe0"}),
+    )
+
+
+def test_texts_that_change_are_remembered_and_those_that_cannot_be_read_are_kept() -> None:
+    known = Allocation(NPU, "A", "A", name="npu0", uuid="U", serial="S", pci_address="0000:27:00.0")
+    blank = Accelerator("A", "sysfs", "rngd")
+    assert with_texts(known, blank) is known
+    for text in ("name", "uuid", "serial", "pci_address"):
+        assert with_texts(known, replace(blank, **{text: "new"})) == replace(known, **{text: "new"})
+
+
+def test_parts_that_share_no_node_of_their_own_are_told_apart_and_a_part_without_nodes_is_not_trusted() -> None:
+    lower = held(card("A"), "A_pe0", "1core")
+    apart = replace(card("A"), parts=(Part("1core", "pe0", edits("/dev/a")), Part("half", "h1", edits("/dev/b"))))
+    assert withheld(apart, [replace(lower, own_nodes=frozenset({"/dev/a"}))], "half") == set()
+    assert withheld(apart, [replace(lower, own_nodes=frozenset())], "half") == {"A_h1"}
+    assert withheld(card("A"), [replace(held(card("A"), "A_pe0-1", "2core"), own_nodes=frozenset({"/dev/npu0pe1"}))], "1core") == {"A_pe1"}
+
+
+def test_a_part_that_kubelet_alone_says_may_be_held_withholds_its_card_and_no_other_that_is_there_under_its_name() -> None:
+    renamed = replace(card("A_0000-27-00.0"), uuid="A")
+    assert withheld(renamed, [Allocation(NPU, "A_pe0")]) == {"A_0000-27-00.0"}
+    (device,) = devices(renamed).values()
+    bare = Conflicts([Allocation(NPU, "A")])
+    assert bare
+    assert not Conflicts([])
+    assert bare.of(NPU, device, renamed, frozenset(), {"A_0000-27-00.0", "A"}) == ""
+    assert bare.of(NPU, device, renamed, frozenset(), {"A_0000-27-00.0"}) == f"it may be the card that is held as A of {NPU}"
+
+
+def test_a_card_is_not_withheld_from_whoever_is_known_from_kubelet_alone_under_its_own_name() -> None:
+    assert withheld(card("A"), [Allocation(NPU, "A_pe0")]) == {"A"}
+    assert withheld(card("A"), [Allocation(NPU, "A")]) == set()

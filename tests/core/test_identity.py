@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npu_agent.core.identity import MAX_DEVICE_ID, as_device_id, hashed, stable_id
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.identity import MAX_DEVICE_ID, as_device_id, hashed, is_called, stable_id
 
 ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -75,3 +76,13 @@ def test_a_card_is_known_by_its_uuid_else_its_serial_else_its_address(uuid: str,
 def test_a_card_that_nothing_is_known_of_has_no_id() -> None:
     with pytest.raises(ValueError, match="no uuid, no serial and no PCI address"):
         stable_id(uuid=" ", serial="", pci_address="\n")
+
+
+def test_people_may_call_a_card_by_any_of_its_texts_in_any_case_and_by_nothing_else() -> None:
+    card = Accelerator("rngd-7", "sysfs", "rngd", name="npu0", uuid="0A-ef", serial="S1", pci_address="0000:6d:00.0")
+    for name in ("rngd-7", "NPU0", "0000:6D:00.0", "6d:00.0", "0a-EF", "s1"):
+        assert is_called(card, name)
+    for name in ("", "npu1", "d:00.0", "sysfs"):
+        assert not is_called(card, name)
+    assert not is_called(Accelerator("rngd-7", "sysfs", "rngd"), "")
+    assert not is_called(card, "0000:")

@@ -111,3 +111,56 @@ def test_a_reading_that_changes_nothing_leaves_the_inventory_as_it_is() -> None:
     there = scan({}, CARD, now=1.0)
     assert read(there, "card", GOOD, now=2.0, recover_after=1) is there
     assert read(there, "stranger", GOOD, now=2.0, recover_after=1) is there
+
+
+def test_a_scan_that_sees_nothing_new_keeps_what_is_known_and_one_that_reads_more_keeps_the_health() -> None:
+    before = scan({}, CARD, now=1.0)
+    assert scan(before, replace(CARD), now=2.0)["card"] is before["card"]
+    renamed = scan(before, replace(CARD, name="npu7"), now=2.0)["card"]
+    assert renamed == replace(before["card"], accelerator=replace(CARD, name="npu7"))
+    unbound = scan({}, UNBOUND, now=1.0)
+    assert scan(unbound, replace(UNBOUND), now=2.0)["card"] is unbound["card"]
+    assert scan(unbound, replace(UNBOUND, name="npu7"), now=2.0)["card"] == replace(
+        unbound["card"], accelerator=replace(UNBOUND, name="npu7")
+    )
+
+
+def test_a_card_that_comes_back_is_unhealthy_since_it_left_and_is_as_it_is_seen_now() -> None:
+    away = scan(scan({}, CARD, now=1.0), now=2.0)
+    moved = replace(CARD, pci_address="0000:99:00.0")
+    back = after_scan(away, [moved], now=at(3.0))["card"]
+    assert (back.accelerator, back.vanished_at) == (moved, None)
+    assert (back.health.healthy, back.health.since) == (False, 1002.0)
+
+
+def test_a_card_that_cannot_be_used_has_that_for_its_health_since_it_was_seen() -> None:
+    health = after_scan({}, [UNBOUND], now=at(1.0))["card"].health
+    assert (health.healthy, health.reason, health.since) == (False, UNBOUND.unusable, 1001.0)
+    assert after_scan({}, [CARD], now=at(1.0))["card"].health.since == 1001.0
+
+
+def test_a_newcomer_has_its_own_doubts_and_those_of_others_are_not_its() -> None:
+    found = after_scan({}, [CARD, OTHER], now=at(1.0), doubts={"card": frozenset({"absent"})})
+    assert {id: tracked.may_be for id, tracked in found.items()} == {"card": frozenset({"absent"}), "other": frozenset()}
+
+
+def test_one_card_that_goes_without_a_trace_takes_no_other_with_it() -> None:
+    other = scan({}, UNBOUND, OTHER, now=1.0)
+    assert list(scan(other, OTHER, now=2.0)) == ["other"]
+
+
+def test_a_card_that_vanishes_before_it_was_read_is_not_waiting_to_be_read_and_is_called_by_what_is_known() -> None:
+    nameless, bare = replace(CARD, name=""), Accelerator("bare", "sysfs", "rngd")
+    away = after_scan(after_scan({}, [nameless, bare], now=at(1.0)), [], now=at(2.0))
+    assert [(tracked.unread, tracked.health.healthy, tracked.vanished_at) for tracked in away.values()] == [(False, False, 2.0)] * 2
+    assert [tracked.health.reason.split()[0] for tracked in away.values()] == ["0000:6d:00.0", "bare"]
+
+
+def test_what_a_card_was_before_is_remembered_without_how_far_its_recovery_had_come() -> None:
+    bad = read(scan({}, CARD, now=1.0), "card", Reading(False, "too hot"), now=2.0, recover_after=3)
+    assert bad["card"].health.since == 1002.0
+    recovering = read(bad, "card", GOOD, now=3.0, recover_after=3)
+    assert recovering["card"].health.good_readings == 1
+    worse = read(recovering, "card", Reading(False, "dead"), now=4.0, recover_after=3)["card"]
+    assert [(health.reason, health.good_readings) for health in worse.past[:1]] == [("too hot", 0)]
+    assert scan(recovering, now=4.0)["card"].past[0].good_readings == 0

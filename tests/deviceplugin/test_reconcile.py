@@ -127,6 +127,57 @@ def test_other_options_are_told_by_another_registration() -> None:
     assert decided(outdated=True).step is Step.REGISTER
 
 
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({"folder": Folder.UNLINKED, "streams": 0}, Decision(Step.EXIT, "the folder was deleted below our mount")),
+        (
+            {"kubelet": None, "streams": 0},
+            Decision(Step.WAIT, "kubelet's socket is not there: kubelet has not started"),
+        ),
+        ({"kubelet": NEW, "streams": 0}, Decision(Step.REGISTER, "kubelet is new")),
+        ({"kubelet": NEW}, Decision(Step.REGISTER, "kubelet is new")),
+        (
+            {"folder": Folder.UNLINKED},
+            Decision(
+                Step.WAIT, "the folder was deleted below our mount; the agent ends when this kubelet does", registered=True, problem=True
+            ),
+        ),
+        ({"kubelet": None}, Decision(Step.WAIT, "kubelet's socket is not there; this kubelet serves us until it ends", registered=True)),
+        ({"outdated": True}, Decision(Step.REGISTER, "what the agent offers has changed")),
+        (
+            {"lost": True},
+            Decision(Step.REGISTER, "kubelet has lost our registration: somebody else registered this resource", heals=True),
+        ),
+        (
+            {"lost": True, "heals": MANY_HEALS, "healed_at": 50.0},
+            Decision(
+                Step.WAIT,
+                "kubelet has other devices of this resource than it was told, also after it was told anew; see its log",
+                60.0,
+                problem=True,
+            ),
+        ),
+        (
+            {"lost": True, "stranger": "other.sock"},
+            Decision(
+                Step.WAIT,
+                "another device plugin serves this resource: other.sock; kubelet hands out its devices and not ours. End it, or have"
+                " it offer another resource",
+                problem=True,
+            ),
+        ),
+    ],
+)
+def test_every_step_says_why_and_whether_somebody_has_to_see_to_it(seen: dict[str, object], expected: Decision) -> None:
+    assert decided(**seen) == expected
+
+
+def test_what_is_due_now_is_done_now() -> None:
+    assert decided(own_socket_there=False, restore_at=50.0).step is Step.RESTORE_SOCKET
+    assert decided(lost=True, heals=MANY_HEALS, healed_at=-10.0).step is Step.REGISTER
+
+
 @given(
     st.builds(
         Facts,
@@ -167,3 +218,8 @@ def test_whatever_is_seen_a_wait_ends_by_itself_or_has_a_change_to_wait_for(fact
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_the_backoff_is_bounded_and_never_zero(failures: int, random: float) -> None:
     assert 0.05 <= backoff(failures, first_s=0.1, max_s=10.0, random=random) <= 10.0
+
+
+def test_the_backoff_doubles_from_the_first_wait_and_is_spread_from_half_of_it_to_all() -> None:
+    assert [backoff(failures, first_s=1.0, max_s=100.0, random=1.0) for failures in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 8.0]
+    assert [backoff(2, first_s=1.0, max_s=100.0, random=random) for random in (0.0, 0.5, 1.0)] == [1.0, 1.5, 2.0]
