@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu_agent.core.accelerator import Accelerator
-from npu_agent.core.identity import MAX_DEVICE_ID, as_device_id, hashed, is_called, stable_id
+from npu_agent.core.identity import MAX_DEVICE_ID, as_device_id, hashed, ids_of, is_called, stable_id
 
 ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -86,3 +86,15 @@ def test_people_may_call_a_card_by_any_of_its_texts_in_any_case_and_by_nothing_e
         assert not is_called(card, name)
     assert not is_called(Accelerator("rngd-7", "sysfs", "rngd"), "")
     assert not is_called(card, "0000:")
+
+
+def test_a_card_may_have_been_known_by_each_of_its_texts_and_by_two_of_them_and_by_no_empty_one() -> None:
+    card = Accelerator("rngd-7", "sysfs", "rngd", name="npu0", uuid="U", serial="S", pci_address="0000:6d:00.0")
+    assert ids_of(card) == {"rngd-7", "rngd-npu0", "0000-6d-00.0", "U", "S", "U_0000-6d-00.0", "S_0000-6d-00.0"}
+    assert ids_of(Accelerator("rngd-7", "sysfs", "rngd", uuid="U", serial=" ")) == {"rngd-7", "U"}
+    assert ids_of(Accelerator("rngd-7", "sysfs", "rngd")) == {"rngd-7"}
+
+
+def test_a_card_without_any_text_has_no_id() -> None:
+    with pytest.raises(ValueError, match=r"^a card has no uuid, no serial and no PCI address to be named by$"):
+        stable_id()

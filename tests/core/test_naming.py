@@ -10,7 +10,7 @@ from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.allocations import Allocation
 from npu_agent.core.health import Health
 from npu_agent.core.inventory import Tracked
-from npu_agent.core.naming import Named, known_hardware, named, one_of_each
+from npu_agent.core.naming import Hardware, Named, known_hardware, named, one_of_each
 
 WELL = Health(True, "", 0.0)
 
@@ -108,6 +108,53 @@ def test_of_two_backends_that_see_one_card_the_one_that_can_use_it_has_it() -> N
     assert one_of_each([[bound, other], [usable]]) == [usable, other]
     assert one_of_each([[usable], [bound, other]]) == [usable, other]
     assert one_of_each([[card("a")], [card("a"), card("b")]]) == [card("a"), card("b")]
+
+
+def test_backends_that_see_one_card_by_its_id_agree_with_or_without_an_address() -> None:
+    addressed, bare = card("A", "27"), card("A")
+    assert one_of_each([[addressed], [bare]]) == [addressed]
+    assert one_of_each([[bare], [addressed]]) == [bare]
+    first, second = card("A", "27"), card("B", "27")
+    assert one_of_each([[first], [second]]) == [first]
+    cards = [card("A", "27"), card("B", "2a"), replace(card("C", "51"), unusable="no driver")]
+    assert one_of_each([cards[:1], cards[1:], [card("D", "51")]]) == [*cards[:2], card("D", "51")]
+    vfio = replace(card("A", "27"), unusable="bound to vfio-pci")
+    assert one_of_each([[vfio], [replace(vfio, unusable="no driver")]]) == [vfio]
+
+
+def test_a_card_that_only_an_allocation_remembers_is_known_by_all_that_it_remembers() -> None:
+    held = Allocation("r", "U_pe0", "U", backend="sysfs", family="rngd", name="npu0", uuid="u", serial="s", pci_address="0000:27:00.0")
+    assert known_hardware({}, [held, Allocation("r", "V")]) == [Hardware("U", "U", "sysfs", "rngd", "npu0", "u", "s", "0000:27:00.0")]
+    (known,) = known_hardware({}, [held], {"U": card("0000-27-00.0", "27")})
+    assert known.proposed == "0000-27-00.0"
+
+
+def test_a_card_that_is_there_keeps_its_own_texts_and_takes_those_that_it_lacks_from_what_is_held() -> None:
+    held = Allocation("r", "U", "U", uuid="old", serial="s")
+    there = card("U", "27", uuid="new")
+    (known,) = known_hardware({"U": Tracked(there, WELL)}, [held])
+    assert known == Hardware("U", "U", "sysfs", "rngd", "npu0", "new", "s", "0000:27:00.0")
+    (alone,) = known_hardware({"U": Tracked(there, WELL)}, [])
+    assert (alone.uuid, alone.serial) == ("new", "")
+    (itself,) = known_hardware({"U": Tracked(replace(there, serial="mine"), WELL)}, [held])
+    assert itself.serial == "mine"
+
+
+def test_a_newcomer_that_shares_no_text_with_an_absent_card_is_not_doubted() -> None:
+    absent = card("U", "27", uuid="U", serial="S")
+    assert seen([card("V", "2a", uuid="V", serial="T", name="npu1")], absent).doubts == {}
+    twins = [card("V", "2a", uuid="V", serial="S", name="npu1"), card("W", "51", uuid="W", serial="S", name="npu2")]
+    assert seen(twins, absent).doubts == {"V": {"U"}, "W": {"U"}}
+
+
+def test_a_card_that_keeps_its_id_is_the_card_that_was_found() -> None:
+    found = card("U", "27", uuid="U")
+    assert seen([found], found).accelerators[0] is found
+
+
+def test_a_card_that_cannot_be_used_claims_no_id_of_what_is_held() -> None:
+    assert ids(seen([card("U", "27", uuid="U", unusable="no driver")], names=["0000-27-00.0"])) == ["U"]
+    assert ids(seen([card("U", "27", uuid="U")], card("0000-27-00.0", "99", name="npu9"), names=["0000-27-00.0"])) == ["U"]
 
 
 TEXTS = st.sampled_from(["", "A", "B", "A_0000-27-00.0"])

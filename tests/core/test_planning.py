@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu_agent.core.accelerator import WHOLE, Accelerator, Part
+from npu_agent.core.allocations import Allocation, Conflicts
 from npu_agent.core.health import Health
 from npu_agent.core.identity import MAX_DEVICE_ID
 from npu_agent.core.inventory import Inventory, Tracked
-from npu_agent.core.planning import Omission, Plan, Wanted, plan
+from npu_agent.core.planning import LeftOut, Omission, Plan, Wanted, plan
 from npu_agent.core.pool import Pool
 from npu_agent.core.selection import ResourceSpec, Selector
 
@@ -180,3 +181,52 @@ def test_what_of_a_selector_matches_nothing_on_this_host_is_in_the_plan() -> Non
     made = planned(ALL, ResourceSpec(NPU, Selector(families=("rngd",))), excluded=Selector(ids=("Q",)))
     assert made.unmatched == {"exclude": "ids: Q"}
     assert planned(ALL, ResourceSpec(NPU), previous=made).unmatched == {}
+
+
+def test_each_card_that_no_resource_has_says_why() -> None:
+    broken = replace(LOOSE, unusable="no driver is bound")
+    assert planned([RNGD, broken], excluded=Selector(ids=("R",))).left_out == {
+        "R": LeftOut(Omission.EXCLUDED, "the configuration leaves it out"),
+        "L": LeftOut(Omission.UNUSABLE, "no driver is bound"),
+    }
+    assert planned([RNGD]).left_out == {"R": LeftOut(Omission.UNSELECTED, "no resource of the configuration selects it")}
+    divided = replace(RNGD, parts=HALVES)
+    assert planned([divided], ResourceSpec(NPU)).left_out == {"R": LeftOut(Omission.UNSELECTED, "it cannot be handed out whole")}
+    text = f"{NPU} is made of parts of the kind '2core', and rngd has none"
+    assert planned([divided], ResourceSpec(NPU, partition="2core")).left_out == {"R": LeftOut(Omission.UNSELECTED, text)}
+
+
+def test_a_device_that_somebody_may_still_hold_is_unhealthy_with_the_reason_and_the_others_are_not() -> None:
+    spec, held = ResourceSpec(NPU), Conflicts([Allocation("old/npu", "R", "R")])
+    free, withheld = pools([RNGD, WARBOY], spec, conflicts=held)[NPU].devices[::-1]
+    reason = "it may still be held as R of old/npu"
+    assert (free.withheld, free.health) == ("", WELL)
+    assert (withheld.withheld, withheld.health) == (reason, Health(False, f"withheld: {reason}", WELL.since))
+    hot = Health(False, "too hot", 1.0)
+    (bad,) = plan(inventory_of([RNGD], hot), Wanted([spec]), conflicts=held).pools[NPU].devices
+    assert (bad.withheld, bad.health) == (reason, hot)
+    same = Conflicts([Allocation(NPU, "R", "R")])
+    assert [device.withheld for device in pools([RNGD], spec, conflicts=same)[NPU].devices] == [""]
+    newcomer = {"R": Tracked(RNGD, WELL, may_be=frozenset({"A"}))}
+    (doubted,) = plan(newcomer, Wanted([spec]), conflicts=Conflicts([Allocation(NPU, "A", "A")])).pools[NPU].devices
+    assert doubted.withheld == f"it may be the card that is held as A of {NPU}, under another name"
+
+
+def test_what_did_not_change_is_the_same_object_and_a_pool_that_did_has_the_next_generation() -> None:
+    spec, nothing = ResourceSpec(NPU), Selector(ids=("none",))
+    first = planned([RNGD, WARBOY], spec, excluded=nothing)
+    again = planned([RNGD, WARBOY], spec, excluded=nothing, previous=first)
+    assert again.pools[NPU] is first.pools[NPU]
+    assert again.unmatched is first.unmatched
+    fewer = planned([RNGD, replace(WARBOY, numa_node=7)], spec, excluded=nothing, previous=first)
+    assert fewer.pools[NPU].generation == first.pools[NPU].generation + 1
+    assert fewer.pools[NPU].devices[0] is first.pools[NPU].devices[0]
+    assert fewer.pools[NPU].devices[1].numa_node == 7
+    assert planned([RNGD, WARBOY], spec, previous=fewer).pools[NPU].generation == fewer.pools[NPU].generation + 1
+
+
+def test_a_part_that_cannot_be_used_is_unhealthy_since_its_card_is_what_it_is() -> None:
+    broken = replace(RNGD, parts=(replace(HALVES[0], unusable="a core is fused off"), HALVES[1]))
+    since = replace(WELL, since=7.0)
+    pool = plan(inventory_of([broken], since), Wanted([ResourceSpec(NPU, partition="4core")])).pools[NPU]
+    assert [device.health for device in pool.devices] == [Health(False, "a core is fused off", 7.0), since]
