@@ -152,3 +152,15 @@ def test_a_part_that_kubelet_alone_says_may_be_held_withholds_its_card_and_no_ot
 def test_a_card_is_not_withheld_from_whoever_is_known_from_kubelet_alone_under_its_own_name() -> None:
     assert withheld(card("A"), [Allocation(NPU, "A_pe0")]) == {"A"}
     assert withheld(card("A"), [Allocation(NPU, "A")]) == set()
+
+
+def test_an_id_with_the_mark_of_parts_in_it_is_understood_as_that_of_a_card_too() -> None:
+    assert withheld(replace(card("V"), uuid="A_B"), [Allocation(NPU, "A_B_pe0")]) == {"V"}
+
+
+def test_a_node_that_any_other_part_of_the_kind_has_is_no_part_s_own() -> None:
+    parts = tuple(
+        Part("1core", f"pe{index}", edits(*nodes)) for index, nodes in enumerate((("/dev/a", "/dev/b"), ("/dev/a",), ("/dev/c",)))
+    )
+    whole = replace(card("A"), parts=parts)
+    assert held(whole, "A_pe0", "1core").own_nodes == {"/dev/b"}

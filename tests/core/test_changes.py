@@ -168,6 +168,17 @@ def test_a_device_that_is_withheld_is_told_with_the_reason_and_when_it_is_offere
     assert [change.event for change in changes(NodeState(), with_devices(kept))] == [Event.RESOURCE_ADDED, Event.DEVICE_WITHHELD]
 
 
+def test_a_device_that_was_never_withheld_is_not_told_of_when_it_changes() -> None:
+    free = Device("R", "R", WELL)
+    assert changes(with_devices(free), with_devices(replace(free, health=BAD))) == []
+    assert [change.event for change in changes(NodeState(), with_devices(free))] == [Event.RESOURCE_ADDED]
+
+
+def test_a_device_that_is_withheld_from_the_start_names_its_resource() -> None:
+    kept = Device("R", "R", BAD, withheld="it may be held as U")
+    assert changes(NodeState(), with_devices(kept))[1].fields["resource"] == NPU
+
+
 def test_resources_and_configurations_come_and_go() -> None:
     fields = {"resource": NPU}
     assert one(NodeState(), with_devices()) == Change(Event.RESOURCE_ADDED, Level.INFO, f"{NPU} is offered", fields)

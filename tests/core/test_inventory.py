@@ -146,7 +146,9 @@ def test_a_newcomer_has_its_own_doubts_and_those_of_others_are_not_its() -> None
 
 def test_one_card_that_goes_without_a_trace_takes_no_other_with_it() -> None:
     other = scan({}, UNBOUND, OTHER, now=1.0)
-    assert list(scan(other, OTHER, now=2.0)) == ["other"]
+    after = scan(other, OTHER, now=2.0)
+    assert list(after) == ["other"]
+    assert after["other"] is other["other"]
 
 
 def test_a_card_that_vanishes_before_it_was_read_is_not_waiting_to_be_read_and_is_called_by_what_is_known() -> None:

@@ -77,3 +77,8 @@ def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
 def test_texts_are_sorted_as_people_count_and_pci_addresses_in_base_16() -> None:
     texts = ["npu10", "0000:0a:00.0", "npu2", "0000:09:00.0", "0000:10:00.0", "npu1"]
     assert sorted(texts, key=natural) == ["0000:09:00.0", "0000:0a:00.0", "0000:10:00.0", "npu1", "npu2", "npu10"]
+
+
+def test_numbers_come_before_addresses_and_addresses_are_compared_as_they_are_written() -> None:
+    in_order = ["7", "10", "0000:10:00.0", "0000:1F:00.0", "0000:9a:00.0"]
+    assert sorted(in_order[::-1], key=natural) == in_order
