@@ -157,6 +157,23 @@ def test_a_card_that_cannot_be_used_claims_no_id_of_what_is_held() -> None:
     assert ids(seen([card("U", "27", uuid="U")], card("0000-27-00.0", "99", name="npu9"), names=["0000-27-00.0"])) == ["U"]
 
 
+def test_a_card_that_moved_keeps_its_id_whatever_its_backend_calls_it_now() -> None:
+    assert ids(seen([card("U", "2a", uuid="U", name="npu1")], card("0000-27-00.0", "27", uuid="U"))) == ["0000-27-00.0"]
+    assert ids(seen([card("S", "2a", serial="S", name="npu1")], card("0000-27-00.0", "27", serial="S"))) == ["0000-27-00.0"]
+
+
+def test_cards_in_one_place_are_told_apart_by_what_their_backend_calls_them() -> None:
+    assert ids(seen([card("B"), card("A")], card("A"), card("B"))) == ["B", "A"]
+    known = known_hardware({"a": Tracked(card("a", name=""), WELL)}, [], {"a": card("b", name="")})
+    assert ids(named([card("b", name="")], known)) == ["a"]
+
+
+def test_two_newcomers_that_their_backend_calls_alike_get_two_ids() -> None:
+    first, second = ids(seen([card("A", "27"), card("A", "2a", name="npu1")]))
+    assert first == "A"
+    assert second != "A"
+
+
 TEXTS = st.sampled_from(["", "A", "B", "A_0000-27-00.0"])
 CARDS = st.lists(
     st.builds(

@@ -80,5 +80,10 @@ def test_texts_are_sorted_as_people_count_and_pci_addresses_in_base_16() -> None
 
 
 def test_numbers_come_before_addresses_and_addresses_are_compared_as_they_are_written() -> None:
-    in_order = ["7", "10", "0000:10:00.0", "0000:1F:00.0", "0000:9a:00.0"]
-    assert sorted(in_order[::-1], key=natural) == in_order
+    assert sorted(["0000:9a:00.0", "0000:1F:00.0", "10", "0000:10:00.0", "7"], key=natural) == [
+        "7",
+        "10",
+        "0000:10:00.0",
+        "0000:1F:00.0",
+        "0000:9a:00.0",
+    ]

@@ -62,8 +62,9 @@ def test_a_stream_that_ended_is_given_time_until_kubelet_closed_its_connection()
 
 def test_a_registration_without_a_stream_is_made_again() -> None:
     silent = {"streams": 0, "streams_seen": 0, "attempted_at": 50.0, "connections_ended_at": 49.0}
-    assert decided(**silent).wait_s == STREAM_EXPECTED_S
-    assert decided(**silent, now=50.0 + STREAM_EXPECTED_S).step is Step.REGISTER
+    reason = "kubelet accepted the registration and has not opened its stream"
+    assert decided(**silent) == Decision(Step.WAIT, reason, STREAM_EXPECTED_S)
+    assert decided(**silent, now=50.0 + STREAM_EXPECTED_S) == Decision(Step.REGISTER, reason)
 
 
 def test_a_registration_whose_connection_is_lost_before_the_stream_is_made_again_without_waiting_for_it() -> None:
