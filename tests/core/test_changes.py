@@ -30,7 +30,7 @@ def one(before: NodeState, after: NodeState) -> Change:
     return change
 
 
-def fields_of(tracked: Tracked) -> dict[str, object]:
+def fields_of(tracked: Tracked) -> dict[str, str | int | float]:
     health = tracked.health
     card = {"accelerator": "R", "backend": "sysfs", "family": "rngd", "name": "npu0", "pci_address": "0000:27:00.0"}
     return {**card, "healthy": health.healthy, "reason": health.reason}
