@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from npu_agent.core.accelerator import Accelerator, Reading
 from npu_agent.core.inventory import UNREAD, Inventory, after_reading, after_scan, forget
 from npu_agent.core.moment import Moment
@@ -166,3 +168,10 @@ def test_what_a_card_was_before_is_remembered_without_how_far_its_recovery_had_c
     worse = read(recovering, "card", Reading(False, "dead"), now=4.0, recover_after=3)["card"]
     assert [(health.reason, health.good_readings) for health in worse.past[:1]] == [("too hot", 0)]
     assert scan(recovering, now=4.0)["card"].past[0].good_readings == 0
+
+
+@pytest.mark.parametrize("jump", [3600.0, -86400.0])
+def test_a_calendar_that_jumps_changes_no_duration(jump: float) -> None:
+    away = scan(scan({}, CARD, now=1.0), now=2.0)
+    assert forget(away, None, now=Moment(301.0, 1301.0 + jump), linger_s=300) is away
+    assert forget(away, None, now=Moment(302.0, 1302.0 + jump), linger_s=300) == {}
