@@ -199,7 +199,11 @@ class KubeletLink:
             self._problems.put(Subject.KUBELET, "")
             self._failed(error, first_s=reconcile.UNREACHABLE_FIRST_RETRY_S, max_s=reconcile.UNREACHABLE_MAX_RETRY_S)
         except (RegistrationRefused, OwnSocketBroken, KubeletDenied) as error:
-            self._problems.put(Subject.KUBELET, f"not registered with kubelet: {self._nameless(error)}")
+            if self._socket is not None and self._socket.streams:  # it is what counts, so nobody has to do anything
+                text = f"kubelet serves us, though it answered: {self._nameless(error)}"
+                say(logging.WARNING, Event.REGISTERED, text, resource=self.resource, endpoint=self._socket.path.name)
+            else:
+                self._problems.put(Subject.KUBELET, f"not registered with kubelet: {self._nameless(error)}")
             self._failed(error, first_s=reconcile.FIRST_RETRY_S, max_s=reconcile.MAX_RETRY_S)
         else:
             self._accepted = True
