@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
 
-.PHONY: help demo test check mutants e2e kubelets soak bench wheel protos lock clean
+.PHONY: help demo test check mutants e2e e2e-cluster kubelets soak bench wheel protos lock clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
 
 demo: $(READY) ## Run the agent, fake cards and a simulated kubelet, step by step (no root, 2 s)
 	@$(BIN)/npu-agent demo
@@ -24,6 +24,10 @@ mutants: $(READY) ## Break the core in small ways and say which of them no test 
 e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
 	@$(BIN)/python -m tests.e2e.programs
 	$(BIN)/pytest -q -m e2e tests/e2e
+
+e2e-cluster: $(READY) ## Run the scenarios of a whole cluster, of Kubernetes 1.36.3 or KUBERNETES=1.30.14 (root; builds it once)
+	@KUBERNETES="$(KUBERNETES)" $(BIN)/python -m tests.e2e.programs --cluster
+	KUBERNETES="$(KUBERNETES)" $(BIN)/pytest -q -m cluster tests/cluster
 
 kubelets: $(READY) ## Run the scenarios on kubelet's own device manager, all versions or VERSIONS="1.28.15 1.36.3" (root; builds them once)
 	@$(BIN)/python -m tests.kubelets.build $(VERSIONS)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.api_server import ApiServer
+from tests.e2e.go_programs import CannotPrepare
 from tests.e2e.machine import Machine
 from tests.e2e.node import RealNode
-from tests.e2e.programs import CannotPrepare, prepare
+from tests.e2e.programs import prepare
 
 _LOGS = Path(__file__).parents[2] / "build" / "e2e"
 

@@ -1,9 +1,9 @@
 """Holds the namespaces of one node and cleans up after it, whatever becomes of the tests.
 
-It is a process of its own: `python keeper.py RUN NAME`. It makes the folder RUN and the cgroups NAME, starts a private mount and PID
-namespace, prints the process id of the namespace's first process, and waits until its standard input ends. That happens when the
-tests are done with the node and also when they are killed. Then it ends the first process, with which the kernel ends every process
-and mount of the namespaces, and removes the cgroups and the folder.
+It is a process of its own: `python keeper.py RUN NAME [network]`. It makes the folder RUN and the cgroups NAME, starts a private mount
+and PID namespace (and one for the network), prints the process id of the namespace's first process, and waits until its standard input
+ends. That happens when the tests are done with the node and also when they are killed. Then it ends the first process, with which the
+kernel ends every process and mount of the namespaces, and removes the cgroups and the folder.
 """
 
 import contextlib
@@ -48,6 +48,7 @@ kernel/panic_on_oops 1
 kernel/keys/root_maxkeys 1000000
 kernel/keys/root_maxbytes 25000000
 SETTINGS
+if [ "$2" = network ]; then ip link set lo up; fi
 trap '' CHLD
 echo ready
 exec sleep infinity
@@ -55,16 +56,19 @@ exec sleep infinity
 
 
 def main() -> None:
-    run, name = Path(sys.argv[1]), sys.argv[2]
+    run, name, network = Path(sys.argv[1]), sys.argv[2], "network" in sys.argv[3:]
     namespaces: subprocess.Popen[str] | None = None
     try:
         for folder in ("kubelet", "settings"):
             (run / folder).mkdir(parents=True)
         make_mountpoint(name)
         make_cgroups(name)
-        private = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
+        private = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc", *(("--net",) if network else ()))
         namespaces = subprocess.Popen(
-            ("unshare", *private, "sh", "-c", _INSIDE, "sh", str(run)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            ("unshare", *private, "sh", "-c", _INSIDE, "sh", str(run), "network" if network else ""),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert namespaces.stdout
         if namespaces.stdout.readline() != "ready\n":

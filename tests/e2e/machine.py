@@ -1,85 +1,27 @@
-"""One machine of the tests: private namespaces, a run folder, containerd with the image, and the logs of all of it."""
+"""One machine of the tests: private namespaces with containerd and the image that sandboxes run."""
 
 import asyncio
-import os
-import signal
-import sys
-import uuid
 from pathlib import Path
-from types import TracebackType
 
-import anyio
-
-from tests.e2e import image, keeper
+from tests.e2e import image
+from tests.e2e.namespaces import Namespaces, Program
 from tests.scenarios.eventually import eventually
 
-_CLEAN_UP_S = 30.0
+_CNI_PLUGINS = Path("/usr/lib/cni")
+"""Where Debian's containernetworking-plugins are; a machine without a network of its own needs none."""
 
 
-class Machine:
-    """Namespaces that hold containerd and kubelet. Nothing of it is left after `async with`, or after the death of this process.
+class Machine(Namespaces):
+    """Namespaces that hold containerd and kubelet. `programs` is the folder of kubelet, containerd and ctr.
 
-    `run` is its folder, seen alike inside and outside; `name` names its cgroups. `programs` is the folder of kubelet, containerd and
-    ctr; `logs` the folder that keeps what they say.
+    Pods get a network as `cni` says, a list of plugins in a file of that folder; without any they need the machine's.
     """
 
-    def __init__(self, programs: Path, logs: Path) -> None:
-        self.programs = programs
-        self.logs = logs
-        # Short, because the paths of sockets are limited to 107 bytes, and not in /run, which the machine has for itself.
-        self.run = Path("/tmp", f"{keeper.PREFIX}{uuid.uuid4().hex[:8]}")
-        self.name = self.run.name
+    def __init__(self, programs: Path, logs: Path, *, network: bool = False) -> None:
+        super().__init__(programs, logs, network=network)
         self.containerd_socket = self.run / "containerd.sock"
-        self._first_process = 0
-        self._keeper: asyncio.subprocess.Process | None = None
-        self._started: list[asyncio.subprocess.Process] = []
-
-    async def __aenter__(self) -> "Machine":
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.logs / "keeper.log").open("wb") as log:
-            self._keeper = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", keeper.__file__, self.run, self.name),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # an interrupt from the terminal is not for it
-            )
-        assert self._keeper.stdout
-        try:
-            line = await self._keeper.stdout.readline()
-            if not line:
-                raise AssertionError(f"no namespaces could be made: {(self.logs / 'keeper.log').read_text()}")
-            self._first_process = int(line)
-            await self._start_containerd()
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._clean_up()
-            raise
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._clean_up()
-
-    def command(self, *argv: str) -> list[str]:
-        """Return the command line that runs `argv` inside, in this folder, and ends it when its parent ends."""
-        # It stays out of the PID namespace, so that a signal from here reaches it, and needs a /proc that knows it.
-        target = ("nsenter", f"--target={self._first_process}", "--mount", "--", "unshare", "--mount-proc", "--")
-        return [*target, "env", f"--chdir={Path.cwd()}", "setpriv", "--pdeathsig=KILL", "--", *argv]
-
-    async def start(self, program: str, *argv: str | Path) -> "Program":
-        """Start one of the Go programs inside, with its output in a log of its name."""
-        target = ("nsenter", f"--target={self._first_process}", "--mount", "--pid", "--")
-        search = f"{self.programs}:{os.environ['PATH']}:/usr/sbin:/sbin"
-        with (self.logs / f"{program}.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(*target, "env", f"PATH={search}", self.programs / program, *argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._started.append(process)
-        return Program(process)
+        self.cni = self.run / "containerd" / "cni"
+        self.containerd: Program | None = None
 
     async def ctr(self, *argv: str) -> tuple[int, str]:
         """Run `ctr` on kubelet's containers; return its exit status and what it printed."""
@@ -87,61 +29,26 @@ class Machine:
         line = (*quiet, str(self.programs / "ctr"), "--address", str(self.containerd_socket), "--namespace", "k8s.io", *argv)
         return await self.call(*line)
 
-    async def call(self, *argv: str) -> tuple[int, str]:
-        """Run a command in the mount namespace; return its exit status and what it printed."""
-        process = await asyncio.create_subprocess_exec(
-            *self.command(*argv), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        with anyio.fail_after(60):
-            output, _ = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(errors="replace")
-
-    async def _start_containerd(self) -> None:
-        configuration = self.run / "containerd.toml"
-        configuration.write_text(
-            _CONTAINERD.format(run=self.run, socket=self.containerd_socket, image=image.REFERENCE, folder=self.run / "containerd")
-        )
-        archive = self.run / "image.tar"
-        image.write_image(archive)
-        await self.start("containerd", "--config", configuration)
-        await eventually(lambda: answers(self.containerd_socket), bool, within_s=30)
+    async def import_image(self, archive: Path) -> None:
+        """Give containerd the images of an archive in the form that `docker save` writes, or an OCI layout."""
         status, output = await self.ctr("images", "import", str(archive))
         assert status == 0, output
 
-    async def _clean_up(self) -> None:
-        holder = self._keeper
-        assert holder
-        assert holder.stdin
-        holder.stdin.close()
-        with anyio.fail_after(_CLEAN_UP_S):
-            status = await holder.wait()
-            assert status == 0, (self.logs / "keeper.log").read_text()
-            for process in self._started:
-                await process.wait()
-        (self.logs / "keeper.log").unlink()
+    async def start_containerd(self) -> None:
+        configuration = self.run / "containerd.toml"
+        configuration.write_text(
+            _CONTAINERD.format(
+                run=self.run, socket=self.containerd_socket, image=image.REFERENCE, folder=self.run / "containerd", plugins=_CNI_PLUGINS
+            )
+        )
+        self.containerd = await self.start("containerd", "--config", configuration)
+        await eventually(lambda: answers(self.containerd_socket), bool, within_s=30)
 
-
-class Program:
-    """A program that runs inside, seen from outside."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.returncode is None
-
-    @property
-    def process_id(self) -> int:
-        # nsenter stands outside the PID namespace and waits for its child, which is the program.
-        return int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text())
-
-    async def end(self, number: signal.Signals, *, within_s: float = 30.0) -> None:
-        """Send it a signal and return when it has gone."""
-        os.kill(self.process_id, number)
-        with anyio.fail_after(within_s):
-            await self._process.wait()
+    async def _start(self) -> None:
+        await self.start_containerd()
+        archive = self.run / "image.tar"
+        image.write_image(archive)
+        await self.import_image(archive)
 
 
 async def answers(socket: Path) -> bool:
@@ -177,7 +84,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.bt
   restrict_oom_score_adj = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
     conf_dir = "{folder}/cni"
-    bin_dirs = ["{folder}/cni"]
+    bin_dirs = ["{plugins}"]
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.grpc.v1.cri']

@@ -14,7 +14,8 @@ from typing import Any
 from tests.e2e import image
 from tests.e2e.api_server import ApiServer
 from tests.e2e.connections import connections, cut_connections
-from tests.e2e.machine import Machine, Program, answers
+from tests.e2e.machine import Machine, answers
+from tests.e2e.namespaces import Program
 from tests.e2e.programs import KUBELET_VERSION
 from tests.scenarios.eventually import eventually
 from tests.scenarios.held import devices_held, paths_allocated

@@ -1,45 +1,64 @@
-"""The programs of a node: kubelet and containerd built from the module files of tools/, runc and busybox from Debian.
+"""The programs of a node and of a cluster: built from the module files of tools/, the rest from Debian.
 
-`python -m tests.e2e.programs` gets them. What it builds stays in a cache outside the checkout, named after all that goes into it, so
-that a second run only looks.
+`python -m tests.e2e.programs` gets those of a node, with `--cluster` those of a cluster, of the release that KUBERNETES names. What it
+builds stays in a cache outside the checkout, each program in a folder named after all that goes into it, so that a second run only looks
+and whoever needs the same program shares it.
 """
 
-import fcntl
+import contextlib
 import hashlib
 import os
-import pwd
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.e2e.go_programs import TOOLS, CannotPrepare, build
+from tests.e2e.helm import helm
+
 KUBELET_VERSION = "1.36.3"
+"""The release of Kubernetes where nobody asks for another one."""
 
-_TOOLS = Path(__file__).parent / "tools"
-_MODULES = {"kubernetes": ("kubelet",), "containerd": ("containerd", "containerd-shim-runc-v2", "ctr")}
-# Without the version kubelet calls itself v0.0.0-master and refuses its own feature gates.
-_BUILD = ("go", "build", "-trimpath", "-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBELET_VERSION}")
-_PACKAGES = ("runc", "busybox-static")
+CLUSTER_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
 
-
-class CannotPrepare(Exception):
-    """This machine cannot run a node. The text is one line that says what is missing."""
+_CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
+_DEBIAN = ("runc", "busybox-static")
+_DEBIAN_CLUSTER = (*_DEBIAN, "containernetworking-plugins", "iptables", "conntrack", "iproute2", "openssl")
 
 
-def prepare() -> Path:
-    """Return the folder of the Go programs after getting all that is missing. Raises CannotPrepare."""
+def known_versions() -> list[str]:
+    """Return the releases of Kubernetes that there are module files for."""
+    return sorted(folder.name for folder in (TOOLS / "kubernetes").iterdir())
+
+
+def prepare(version: str = KUBELET_VERSION, *, cluster: bool = False) -> Path:
+    """Return a folder with the programs of a node, or of a whole cluster, after getting all that is missing. Raises CannotPrepare."""
     if os.geteuid() != 0:
         raise CannotPrepare("the tests on a real kubelet mount, make cgroups and start containers: run make e2e as root")
+    if version not in known_versions():
+        raise CannotPrepare(
+            f"there are no module files for Kubernetes {version}, only for {' '.join(known_versions())}:"
+            f" python -m tests.kubelets.modules --programs {version} makes them"
+        )
     for program in ("unshare", "nsenter", "setpriv", "mount"):
         if not shutil.which(program):
             raise CannotPrepare(f"{program} is not in PATH: install util-linux")
-    _install_packages()
-    return _build()
+    _install_packages(_DEBIAN_CLUSTER if cluster else _DEBIAN)
+    # Without the version kubelet calls itself v0.0.0-master and refuses its own feature gates.
+    flags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{version}"
+    wanted = [f"k8s.io/kubernetes/cmd/{program}" for program in (CLUSTER_PROGRAMS if cluster else ("kubelet",))]
+    kubernetes = build(f"kubernetes/{version}", wanted, ldflags=flags)
+    containerd = build("containerd", [f"github.com/containerd/containerd/v2/cmd/{program}" for program in _CONTAINERD])
+    programs = [*(kubernetes / package.rpartition("/")[2] for package in wanted), *(containerd / program for program in _CONTAINERD)]
+    if cluster:
+        programs += [helm(), _etcd(kubernetes.parent)]
+    return _together(version, programs)
 
 
-def _install_packages() -> None:
-    missing = [package for package in _PACKAGES if not _is_installed(package)]
+def _install_packages(packages: Sequence[str]) -> None:
+    missing = [package for package in packages if not _is_installed(package)]
     if not missing:
         return
     if not shutil.which("apt-get"):
@@ -58,34 +77,37 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _build() -> Path:
-    if not shutil.which("go"):
-        raise CannotPrepare("go is not in PATH: kubelet and containerd are built from source with Go 1.26 or newer, https://go.dev/dl")
-    # Go finds its caches by HOME and does not ask the user database where that is unset.
-    home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
-    env = {**os.environ, "HOME": home, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "npu-agent", "e2e")
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / _key(env)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            _say(f"building kubelet {KUBELET_VERSION} and containerd into {folder} (some minutes, once)")
-            with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as fresh:
-                for module in _MODULES:
-                    _run("nice", *_BUILD, "-o", f"{fresh}/bin/", "tool", cwd=_TOOLS / module, env=env)
-                Path(fresh, "bin").rename(folder)
+def _etcd(cache: Path) -> Path:
+    """Return Debian's etcd, unpacked and not installed: its package would start a server on this machine."""
+    program = cache / "etcd-debian" / "etcd"
+    if not program.exists():
+        _say("getting etcd")
+        with tempfile.TemporaryDirectory(dir=cache, prefix="getting-") as fresh:
+            try:
+                _run("apt-get", "download", "-qq", "etcd-server", env=dict(os.environ), cwd=Path(fresh))
+            except CannotPrepare:
+                _run("apt-get", "update", "-qq", env=dict(os.environ))
+                _run("apt-get", "download", "-qq", "etcd-server", env=dict(os.environ), cwd=Path(fresh))
+            (package,) = Path(fresh).glob("etcd-server_*.deb")
+            _run("dpkg-deb", "--extract", str(package), f"{fresh}/files", env=dict(os.environ))
+            program.parent.mkdir(exist_ok=True)
+            Path(fresh, "files", "usr", "bin", "etcd").rename(program)
+    return program
+
+
+def _together(version: str, programs: Sequence[Path]) -> Path:
+    """Return a folder that has links to just these programs, so that whoever starts them needs to know one place."""
+    cache = programs[0].parents[1]
+    folder = cache / f"programs-{version}-{hashlib.sha256(repr(programs).encode()).hexdigest()[:16]}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=cache, prefix="linking-") as fresh:
+            links = Path(fresh, "bin")
+            links.mkdir()
+            for program in programs:
+                (links / program.name).symlink_to(program)
+            with contextlib.suppress(OSError):  # somebody else has made it since
+                links.rename(folder)
     return folder
-
-
-def _key(env: dict[str, str]) -> str:
-    digest = hashlib.sha256()
-    digest.update(subprocess.run(("go", "version"), cwd=_TOOLS / "kubernetes", env=env, capture_output=True, check=True).stdout)
-    digest.update(repr(_BUILD).encode())
-    for module in _MODULES:
-        for name in ("go.mod", "go.sum"):
-            digest.update((_TOOLS / module / name).read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _run(*argv: str, env: dict[str, str], cwd: Path | None = None) -> None:
@@ -101,7 +123,10 @@ def _say(text: str) -> None:
 
 def main() -> None:
     try:
-        prepare()
+        if "--cluster" in sys.argv[1:]:
+            prepare(os.environ.get("KUBERNETES") or KUBELET_VERSION, cluster=True)
+        else:
+            prepare()
     except CannotPrepare as problem:
         sys.exit(f"e2e: {problem}")
 

@@ -1,0 +1,44 @@
+"""One cluster for all tests here, which run on the session's event loop because its processes belong to that loop."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.cluster.cluster import Cluster
+from tests.e2e.go_programs import CannotPrepare
+from tests.e2e.programs import KUBELET_VERSION, prepare
+
+_LOGS = Path(__file__).parents[2] / "build" / "cluster"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.cluster)
+            if pytest_asyncio.is_async_test(item):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> str:
+    """The release of Kubernetes, which the variable KUBERNETES names."""
+    return os.environ.get("KUBERNETES") or KUBELET_VERSION
+
+
+@pytest.fixture(scope="session")
+def programs(kubernetes: str) -> Path:
+    try:
+        return prepare(kubernetes, cluster=True)
+    except CannotPrepare as problem:
+        pytest.exit(f"cluster: {problem}", returncode=1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster(programs: Path) -> AsyncIterator[Cluster]:
+    shutil.rmtree(_LOGS, ignore_errors=True)
+    async with Cluster(programs, _LOGS) as cluster:
+        yield cluster
