@@ -7,7 +7,7 @@ import pytest
 
 import npu_agent as package
 from npu_agent.cli import COMMANDS
-from tests.cli.running import environment, npu_agent
+from tests.cli.running import PROGRAM, environment, npu_agent
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -65,10 +65,12 @@ def test_a_variable_is_as_good_as_an_option_and_as_well_checked() -> None:
     assert "NPU_AGENT_LOG_LEVEL" in refused.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_can_complete(shell: str) -> None:
-    shown = npu_agent("--show-completion", shell)
-    assert (shown.returncode, "_NPU_AGENT_COMPLETE" in shown.stdout) == (0, True)
+@pytest.mark.parametrize(("shell", "script"), [("bash", "complete -o"), ("zsh", "#compdef npu-agent"), ("fish", "complete --command npu-agent")])
+def test_shells_can_complete(shell: str, script: str) -> None:
+    """The program looks for the shell that it was called from, so it is called from a process of that name."""
+    called = f'exec -a {shell} bash -c \'"$0" --show-completion; exit $?\' "$0"'
+    shown = subprocess.run(["bash", "-c", called, PROGRAM], capture_output=True, text=True, check=False, env=environment())
+    assert (shown.returncode, script in shown.stdout, "_NPU_AGENT_COMPLETE" in shown.stdout) == (0, True, True), shown
 
 
 def test_the_shell_completes_commands_and_choices() -> None:
