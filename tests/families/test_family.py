@@ -255,9 +255,9 @@ def test_a_folder_with_too_much_in_it_is_refused(tmp_path: Path) -> None:
     ids=["key", "nodes", "each", "braces", "environment"],
 )
 def test_a_description_that_would_cost_much_is_refused_quickly_and_within_little_memory(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     said = mistakes_of(text)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     assert said.count("\n") <= 21
     tracemalloc.start()
     try:

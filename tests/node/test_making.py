@@ -114,9 +114,9 @@ def test_what_can_match_nothing_is_a_mistake(text: str, said: str) -> None:
     ids=["patterns", "cards", "nodes of parts", "families"],
 )
 def test_what_backends_would_make_of_a_document_at_much_cost_is_refused_quickly(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert mistakes(text)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 def test_own_families_and_those_of_fake_cards_are_known(tmp_path: Path) -> None:

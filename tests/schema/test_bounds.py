@@ -38,10 +38,10 @@ WORST = {
 
 @pytest.mark.parametrize("text", WORST.values(), ids=WORST.keys())
 def test_a_document_that_would_cost_much_is_refused_quickly_and_shortly(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ConfigurationError) as refused:
         parse(text, "agent.yaml")
-    assert time.perf_counter() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
     assert len(str(refused.value)) < 25_000
     assert str(refused.value).count("\n") <= 21
 
