@@ -13,7 +13,7 @@ demo: $(READY) ## Run the agent, fake cards and a simulated kubelet, step by ste
 	@$(BIN)/npu-agent demo
 
 test: $(READY) ## Run the tests that need neither root nor a real kubelet
-	$(BIN)/pytest -q tests
+	$(BIN)/pytest -q -n auto --dist worksteal tests
 
 check: $(READY) ## Lint, types, layers, and that generated files are fresh
 	PYTHON=$(BIN)/python ./scripts/check

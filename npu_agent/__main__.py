@@ -1,6 +1,5 @@
 """`npu-agent`, and `python -m npu_agent`: what must be done before anything else is imported."""
 
-import gc
 import signal
 import sys
 
@@ -8,7 +7,6 @@ import sys
 def main() -> None:
     """Run the command line and end the process."""
     if sys.argv[1:2] == ["serve"]:
-        gc.disable()  # nothing of what is imported is garbage, and looking for some is a tenth of the start
         # The imports take some tenths of a second. A signal that comes meanwhile would end the process with a wrong status, and process 1
         # of a container would never hear of it. So they wait in the kernel until the agent takes them (agent.serve).
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})

@@ -28,7 +28,6 @@ from npu_agent.deviceplugin.link import KubeletLink
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
 from npu_agent.flow.tending import Tending
-from npu_agent.host.heap import settle
 from npu_agent.host.reaper import reap_orphans
 from npu_agent.host.watching import watch_folder
 from npu_agent.instance import Instance, only_instance
@@ -38,9 +37,6 @@ from npu_agent.node.node import Node
 from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import PodResources
-
-STARTED_AFTER_S = 5.0
-"""When the agent has registered, been listed and been asked for what it asks for at its start."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -159,10 +155,6 @@ class _Agent:
             tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
             tell = partial(self._node.writer.tell, "watching kubelet's folder")
             tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring, tell)
-            with anyio.move_on_after(STARTED_AFTER_S):
-                await self._ended.wait()
-            if not self._ended.is_set():
-                settle()
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 

@@ -52,15 +52,18 @@ def serve(
     ] = False,
 ) -> None:
     """Run the agent: find accelerators, watch their health, and give them to pods through kubelet."""
-    import asyncio
     import gc
+
+    gc.disable()  # nothing of what is imported is garbage, and looking for some is a tenth of the start
+    import asyncio
 
     from npu_agent.agent import Options
     from npu_agent.agent import serve as run
     from npu_agent.cli import logs
     from npu_agent.core.errors import NpuAgentError
 
-    gc.enable()  # again, after all imports
+    gc.freeze()
+    gc.enable()
     configuration = asyncio.run(paths.configuration(config, backend, host_root))
     logs.set_up(log_level.value, log_format.value)
     options = Options(

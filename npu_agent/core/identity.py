@@ -1,6 +1,5 @@
 """Names of cards and devices that stay the same over reboots and re-enumeration."""
 
-import hashlib
 import re
 
 from npu_agent.core.accelerator import Accelerator
@@ -54,6 +53,8 @@ def as_device_id(text: str) -> str:
 
 def hashed(text: str) -> str:
     """Return what can stay of `text` in a device id, and a hash of the whole, so that no two texts become one id."""
+    import hashlib  # half a MiB of OpenSSL that most hosts never need
+
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{_safe(text)[: MAX_DEVICE_ID - len(digest) - 1]}-{digest}".lstrip("-")
 

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import logging
 import os
-import secrets
 import socket
 import stat
 from collections.abc import Callable
@@ -33,7 +32,7 @@ CLOSE_WITHIN_S = 0.5
 
 PREFIX = "npu-agent-"
 
-_PROCESS = secrets.token_hex(3)
+_PROCESS = os.urandom(3).hex()
 _registrations = itertools.count(1)
 
 log = logging.getLogger(__name__)

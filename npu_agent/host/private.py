@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -106,7 +105,7 @@ class PrivateFolder:
         """Replace the content of a file, whole or not at all. Raises FolderUnusable."""
         import aiofiles
 
-        fresh = f".{name}.{secrets.token_hex(4)}"
+        fresh = f".{name}.{os.urandom(4).hex()}"
         try:
             async with aiofiles.open(
                 fresh, "wb", opener=lambda path, _: self.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)

@@ -65,7 +65,9 @@ def test_a_variable_is_as_good_as_an_option_and_as_well_checked() -> None:
     assert "NPU_AGENT_LOG_LEVEL" in refused.stderr
 
 
-@pytest.mark.parametrize(("shell", "script"), [("bash", "complete -o"), ("zsh", "#compdef npu-agent"), ("fish", "complete --command npu-agent")])
+@pytest.mark.parametrize(
+    ("shell", "script"), [("bash", "complete -o"), ("zsh", "#compdef npu-agent"), ("fish", "complete --command npu-agent")]
+)
 def test_shells_can_complete(shell: str, script: str) -> None:
     """The program looks for the shell that it was called from, so it is called from a process of that name."""
     called = f'exec -a {shell} bash -c \'"$0" --show-completion; exit $?\' "$0"'

@@ -185,9 +185,9 @@ async def test_a_path_that_is_too_long_for_a_socket_is_named(tmp_path: Path) -> 
         await Plugin(tmp_path / ("x" * 100)).socket.start()
 
 
-async def test_a_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+async def test_a_socket_that_cannot_be_made_is_named(short_dir: Path) -> None:
     with pytest.raises(OwnSocketBroken, match="cannot be served"):
-        await Plugin(tmp_path / "missing").socket.start()
+        await Plugin(short_dir / "missing").socket.start()
 
 
 async def test_sockets_of_a_killed_agent_are_removed_and_living_ones_left(tmp_path: Path) -> None:

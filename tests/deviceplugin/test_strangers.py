@@ -20,8 +20,8 @@ from npu_agent.flow.current import Current
 from npu_agent.observe.podresources import PodResources
 from npu_agent.simulator.devices import Quantity
 from npu_agent.simulator.kubelet import SimulatedKubelet
-from tests.deviceplugin.test_link import ALL, POOL, linking, sees, until, until_told
-from tests.deviceplugin.test_link import Told as Texts
+from tests.deviceplugin.links import ALL, POOL, linking, sees, until, until_told
+from tests.deviceplugin.links import Told as Texts
 from tests.simulator.own_task import in_own_task
 from tests.simulator.plugin import Plugin
 

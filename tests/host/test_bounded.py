@@ -8,6 +8,7 @@ from functools import partial
 import anyio
 import pytest
 
+from npu_agent.host import bounded
 from npu_agent.host.bounded import STUCK_AFTER_S, Readers, ReadHangs
 from npu_agent.host.errors import SHORTAGES, ShortOfResources
 
@@ -275,11 +276,12 @@ async def test_the_time_that_a_read_waits_for_its_turn_is_not_its_own(readers: R
     assert len(done) == len(keys)
 
 
-async def test_a_long_queue_of_quick_reads_takes_no_more_threads(readers: Readers) -> None:
+async def test_a_long_queue_of_quick_reads_takes_no_more_threads(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "STUCK_AFTER_S", 0.2)  # much longer than a read and much shorter than the queue, on a busy machine too
     before = card_threads()
     async with anyio.create_task_group() as tasks:
-        for index in range(200):
-            tasks.start_soon(partial(readers.read, f"card {index}", lambda: time.sleep(STUCK_AFTER_S / 20), timeout_s=LONG_S))
+        for index in range(300):
+            tasks.start_soon(partial(readers.read, f"card {index}", lambda: time.sleep(0.002), timeout_s=LONG_S))
     assert len(card_threads() - before) <= 2
 
 
