@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
 
-.PHONY: help demo test check mutants e2e e2e-cluster kubelets soak bench wheel protos lock clean
+.PHONY: help demo test check mutants e2e e2e-cluster kubelets soak bench wheel binary reproducible protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -21,9 +21,9 @@ check: $(READY) ## Lint, types, layers, and that generated files are fresh
 mutants: $(READY) ## Break the core in small ways and say which of them no test notices (some minutes; MODULES="core.health ...")
 	@$(BIN)/python scripts/mutants.py $(MODULES)
 
-e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once)
+e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; builds them once; PROGRAM=dist/npu-agent)
 	@$(BIN)/python -m tests.e2e.programs
-	$(BIN)/pytest -q -m e2e tests/e2e
+	NPU_AGENT_PROGRAM=$(or $(PROGRAM),$(NPU_AGENT_PROGRAM)) $(BIN)/pytest -q -m e2e tests/e2e
 
 e2e-cluster: $(READY) ## Run the scenarios of a whole cluster, of Kubernetes 1.36.3 or KUBERNETES=1.30.14 (root; builds it once)
 	@KUBERNETES="$(KUBERNETES)" $(BIN)/python -m tests.e2e.programs --cluster
@@ -42,12 +42,19 @@ bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 wheel: $(READY) ## Build dist/npu_agent-VERSION-py3-none-any.whl
 	$(BIN)/python -c "import flit_core.buildapi, pathlib; pathlib.Path('dist').mkdir(exist_ok=True); print('dist/' + flit_core.buildapi.build_wheel('dist'))"
 
+binary: ## Build dist/npu-agent, one file for hosts, and dist/npu-agent.folder/, which the image has
+	@$(PYTHON) -m container.binary $(if $(BACKENDS),--backends $(BACKENDS))
+
+reproducible: ## Build them again elsewhere and show that they are the same to the last bit
+	@$(PYTHON) -m container.reproducible
+
 protos: $(READY) ## Generate npu_agent/api from protos/
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./scripts/generate-api npu_agent/api
 
 lock: $(READY) ## Lock the newest allowed versions of the dependencies, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements/runtime.txt pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -c requirements/runtime.txt -o requirements/development.txt --group dev pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -c requirements/runtime.txt -o requirements/binary.txt --group binary pyproject.toml
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

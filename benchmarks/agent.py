@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.host_tree import Card, HostTree
-
-PROGRAM = Path(sys.executable).with_name("npu-agent")
+from tests.program import PROGRAM
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """An installed program has its byte code beside it."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from benchmarks.agent import ENVIRONMENT, PROGRAM, SYSFS, Site, running_agent, site, stop
+from benchmarks.agent import ENVIRONMENT, SYSFS, Site, running_agent, site, stop
 from benchmarks.figure import Figure, of_rounds
 from benchmarks.kubelet import running_kubelet
 from npu_agent.core.accelerator import Reading
@@ -13,6 +13,7 @@ from npu_agent.core.moment import Moment
 from npu_agent.core.planning import Wanted
 from npu_agent.core.selection import ResourceSpec, Selector
 from npu_agent.node.writer import StateWriter
+from tests.program import PROGRAM
 
 CARDS = 256
 LISTS = 15

@@ -25,6 +25,7 @@ from npu_agent.api.v1beta1 import (
     PreferredAllocationRequest,
     PreStartContainerRequest,
 )
+from tests.program import agent_pid
 
 CARDS = 8
 MIB = 1024 * 1024
@@ -43,14 +44,14 @@ async def measure() -> AsyncIterator[Figure]:
         ids = [device.id for device in listed.message.devices]
         async with Caller(kubelet.endpoint) as plugin:
             empty = [await plugin.call_ms("GetDevicePluginOptions") for _ in range(200)]
-            usual = rss_mib(agent.pid)
+            usual = rss_mib(agent_pid(agent.pid))
             worst = [await _stands_ms(plugin, kubelet.endpoint, method, request) for method, request in bad_requests(ids)]
             await asyncio.sleep(CALM_S)
-            grown = [rss_mib(agent.pid) - usual]
+            grown = [rss_mib(agent_pid(agent.pid)) - usual]
             for attack in (resets, announcements, connections):
                 await asyncio.to_thread(attack, kubelet.endpoint)
                 await asyncio.sleep(CALM_S)
-                grown.append(rss_mib(agent.pid) - usual)
+                grown.append(rss_mib(agent_pid(agent.pid)) - usual)
                 await plugin.call_ms("GetDevicePluginOptions")  # it is still there, and serves
     yield Figure("bad_request_worst_ms", max(worst), 100, max(empty), "the slowest empty call without it", len(worst))
     yield Figure("bad_peer_mib", max(0.0, *grown), 20, 0.0, "none", len(grown))

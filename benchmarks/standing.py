@@ -10,6 +10,7 @@ from benchmarks.agent import SYSFS, running_agent, site
 from benchmarks.figure import Figure, of_rounds
 from benchmarks.floors import bare
 from benchmarks.kubelet import running_kubelet
+from tests.program import agent_pid
 
 CARDS = 8
 HOUR_OF_PROBES = 3600 * CARDS
@@ -34,9 +35,9 @@ async def measure() -> AsyncIterator[Figure]:
             await asyncio.sleep(SETTLE_S)
             percents, floors = [], []
             for _ in range(IDLE_ROUNDS):
-                before, floor_before = cpu_s(agent.pid), cpu_s(floor.pid)
+                before, floor_before = cpu_s(agent_pid(agent.pid)), cpu_s(floor.pid)
                 await asyncio.sleep(IDLE_S)
-                percents.append((cpu_s(agent.pid) - before) / IDLE_S * 100)
+                percents.append((cpu_s(agent_pid(agent.pid)) - before) / IDLE_S * 100)
                 floors.append((cpu_s(floor.pid) - floor_before) / IDLE_S * 100)
             floor_mib = rss_mib(floor.pid)
             floor.kill()
@@ -45,11 +46,11 @@ async def measure() -> AsyncIterator[Figure]:
         async with running_agent(where, QUICK_PROBES) as agent:
             await kubelet.list_with(healthy=CARDS)
             await probes(Path(files[0]), WARM_PROBES // CARDS)
-            warm = rss_mib(agent.pid)
+            warm = rss_mib(agent_pid(agent.pid))
             await probes(Path(files[0]), GROWTH_PROBES // CARDS)
-            grown = rss_mib(agent.pid)
+            grown = rss_mib(agent_pid(agent.pid))
             await probes(Path(files[0]), (HOUR_OF_PROBES - WARM_PROBES - GROWTH_PROBES) // CARDS)
-            yield Figure("rss_mib", rss_mib(agent.pid), 36, floor_mib, "Python with the same libraries", HOUR_OF_PROBES)
+            yield Figure("rss_mib", rss_mib(agent_pid(agent.pid)), 36, floor_mib, "Python with the same libraries", HOUR_OF_PROBES)
         yield Figure("rss_growth_of_10000_probes_mib", max(0.0, grown - warm), 0.5, 0.0, "none", GROWTH_PROBES)
 
 

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import random
-import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.faults import RegisterFault
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.pods import Container, Pod
+from tests.program import PROGRAM, kill
 from tests.scenarios.eventually import eventually
 
 NPU = "furiosa.ai/npu"
@@ -57,14 +57,13 @@ class Node:
     async def start_agent(self) -> None:
         config = self.folder / "agent.yaml"
         config.write_text(json.dumps(CONFIGURATION))
-        program = str(Path(sys.executable).with_name("npu-agent"))
         folders = ("--kubelet-dir", str(self.kubelet.kubelet_dir), "--runtime-dir", str(self.folder / "run"))
         with (self.folder / "agent.log").open("ab") as log:
-            self.agent = await asyncio.create_subprocess_exec(program, "serve", "-c", str(config), *folders, stdout=log, stderr=log)
+            self.agent = await asyncio.create_subprocess_exec(PROGRAM, "serve", "-c", str(config), *folders, stdout=log, stderr=log)
 
     async def end_agent(self) -> None:
         if self.agent is not None and self.agent.returncode is None:
-            self.agent.kill()
+            kill(self.agent.pid)
             await self.agent.wait()
 
     async def command(self, name: str, card: str) -> None:

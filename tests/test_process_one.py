@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.cli.running import PROGRAM, environment
 from tests.host_tree import HostTree
+from tests.program import PROGRAM, environment
 from tests.scenarios.eventually import eventually
 
 START_S = 20.0

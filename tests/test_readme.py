@@ -2,16 +2,15 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from npu_agent.config.reading import parse
 from tests.host_tree import HostTree
+from tests.program import PROGRAM
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "README.md").read_text()
 KOREAN = (ROOT / "README.ko.md").read_text()
-PROGRAM = Path(sys.executable).with_name("npu-agent")
 
 
 def test_the_list_is_what_the_program_prints(tmp_path: Path) -> None:

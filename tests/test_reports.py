@@ -14,7 +14,8 @@ from npu_agent.simulator.errors import PodRejected
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from npu_agent.simulator.pods import Container, Pod
 from tests.host_tree import HostTree
-from tests.scenarios.agent import PROGRAM, Agent
+from tests.program import PROGRAM
+from tests.scenarios.agent import Agent
 from tests.scenarios.eventually import eventually
 from tests.scenarios.held import paths_allocated
 from tests.simulator.own_task import in_own_task

@@ -208,7 +208,8 @@ def _pod(name: str, count: int) -> Pod:
 @asynccontextmanager
 async def _running(*argv: str, output: int | BinaryIO) -> AsyncIterator[Process]:
     """Run npu-agent with these arguments; it has ended when this does, however that is."""
-    program = (sys.executable, "-c", "from npu_agent.cli import main; main()")
+    # In the single binary the interpreter is the program itself, and takes its arguments.
+    program = (sys.executable,) if _is_binary() else (sys.executable, "-c", "from npu_agent.cli import main; main()")
     process = await asyncio.create_subprocess_exec(*program, *argv, stdin=DEVNULL, stdout=output, stderr=STDOUT)
     try:
         yield process
@@ -221,7 +222,12 @@ async def _running(*argv: str, output: int | BinaryIO) -> AsyncIterator[Process]
 def _as_typed() -> str:
     """Return what starts this npu-agent in a shell of the folder in which the demo was started."""
     typed = Path(sys.argv[0])
-    if typed.name != "npu-agent":
+    if typed.name != "npu-agent" and not _is_binary():
         return f"{shlex.quote(sys.executable)} -m npu_agent"
     found = shutil.which("npu-agent")
     return "npu-agent" if found is not None and Path(found).samefile(typed) else shlex.quote(sys.argv[0])
+
+
+def _is_binary() -> bool:
+    """Return whether this is a program made by PyInstaller, which sets this."""
+    return getattr(sys, "frozen", False)

@@ -10,7 +10,7 @@ import pytest
 
 from npu_agent.control.client import AgentClient
 from npu_agent.control.errors import AgentUnreachable
-from tests.cli.running import PROGRAM, environment
+from tests.program import PROGRAM, environment, kill
 from tests.scenarios.eventually import eventually
 
 CONFIGURATION = """
@@ -53,7 +53,8 @@ def agent(tmp_path: Path, configuration: Path) -> Iterator[RunningAgent]:
             anyio.run(_answers, runtime_dir)
             yield RunningAgent(runtime_dir, configuration, process)
         finally:
-            process.kill()
+            if process.poll() is None:
+                kill(process.pid)
 
 
 async def _answers(runtime_dir: Path) -> None:

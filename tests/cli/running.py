@@ -1,16 +1,12 @@
 """The command line as people and scripts use it: its exit code and what it said on each stream."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from npu_agent.cli import app
-
-PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
-"""For what only a process of its own can show: signals, pipes, terminals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +16,6 @@ class Ran:
     returncode: int
     stdout: str
     stderr: str
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what configures npu-agent, and with `variables`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("NPU_AGENT_")} | variables
 
 
 def npu_agent(*arguments: str | Path, **variables: str) -> Ran:

@@ -7,7 +7,8 @@ import pytest
 
 import npu_agent as package
 from npu_agent.cli import COMMANDS
-from tests.cli.running import PROGRAM, environment, npu_agent
+from tests.cli.running import npu_agent
+from tests.program import PROGRAM, environment
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from npu_agent.config.configuration import DEFAULT
 from npu_agent.config.reading import parse
-from tests.cli.running import PROGRAM, environment, npu_agent
+from tests.cli.running import npu_agent
+from tests.program import PROGRAM, environment
 
 
 def test_a_right_configuration_is_said_to_be_right(configuration: Path) -> None:

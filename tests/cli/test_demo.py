@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
+from tests.program import PROGRAM
+
 STEP = re.compile(r" *\d+\.\d\d s  (kubelet|agent|pod|card|done) +\S")
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from npu_agent.schema.document import parse
 from tests.cli.conftest import RunningAgent
-from tests.cli.running import PROGRAM, environment, npu_agent
+from tests.cli.running import npu_agent
 from tests.host_tree import HostTree
+from tests.program import PROGRAM, environment, kill
 
 
 def columns(table: str) -> list[dict[str, str]]:
@@ -193,7 +194,7 @@ def test_a_watch_without_an_agent_finds_the_one_that_starts(configuration: Path,
         assert json.loads(watch.stdout.readline())["source"] == "scan"
         with subprocess.Popen([PROGRAM, "serve", *folders], stderr=subprocess.DEVNULL, env=variables) as agent:
             assert json.loads(watch.stdout.readline())["source"] == "agent"
-            agent.kill()
+            kill(agent.pid)
         watch.kill()
 
 

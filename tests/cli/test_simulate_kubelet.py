@@ -1,6 +1,5 @@
 import asyncio
 import signal
-import sys
 from pathlib import Path
 
 import anyio
@@ -8,8 +7,7 @@ import pytest
 from grpclib.client import Channel
 
 from npu_agent.api.v1beta1 import RegisterRequest, RegistrationStub
-
-PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
+from tests.program import PROGRAM
 
 
 async def simulate(*argv: str | Path, stdin: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:

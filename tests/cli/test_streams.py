@@ -9,7 +9,8 @@ import pytest
 
 from npu_agent.schema.document import parse
 from tests.cli.conftest import RunningAgent
-from tests.cli.running import PROGRAM, environment, npu_agent
+from tests.cli.running import npu_agent
+from tests.program import PROGRAM, environment
 
 FAKE = """
 backends: {fake: {accelerators: [{id: a, firmware: "펌웨어 \U0001f600", serial: "x\\x9b\\u202ey\\e[2J"}]}}

@@ -11,7 +11,8 @@ import pytest
 from tests.e2e.device_nodes import harmless_devices, make_node, make_node_in_pod, open_in_pod
 from tests.e2e.node import RealNode
 from tests.host_tree import Card, HostTree
-from tests.scenarios.agent import PROGRAM, Agent
+from tests.program import PROGRAM
+from tests.scenarios.agent import Agent
 from tests.scenarios.eventually import eventually
 from tests.scenarios.node import PodRejected, pod
 from tests.scenarios.seen import held, shows

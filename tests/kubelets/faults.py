@@ -14,6 +14,7 @@ import pytest
 from npu_agent.control.client import AgentClient
 from npu_agent.control.errors import AgentUnreachable
 from tests.kubelets.node import KubeletNode
+from tests.program import agent_pid
 from tests.scenarios.agent import START_S, Agent
 from tests.scenarios.eventually import eventually
 from tests.scenarios.node import PodRejected, pod
@@ -217,7 +218,7 @@ class Host:
         """Return what the agent's process has now."""
         process = self.agent._process
         assert process is not None
-        folder = Path(f"/proc/{process.pid}")
+        folder = Path(f"/proc/{agent_pid(process.pid)}")
         memory = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmRSS:"))
         return Uses(int(memory.split()[1]), len(os.listdir(folder / "fd")))
 

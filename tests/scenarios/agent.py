@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 from asyncio.subprocess import Process
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,9 @@ from typing import Any
 
 import anyio
 
+from tests.program import PROGRAM, kill
 from tests.scenarios.eventually import eventually
 from tests.scenarios.node import Node
-
-PROGRAM = str(Path(sys.executable).with_name("npu-agent"))
 
 START_S = 20.0
 STOP_S = 10.0
@@ -121,6 +119,9 @@ class Agent:
         process = self._process
         assert process is not None, "the agent has not been started"
         assert process.returncode is None, f"the agent has ended by itself\n{self.said()}"
-        process.send_signal(number)
+        if number == signal.SIGKILL:
+            kill(process.pid)
+        else:
+            process.send_signal(number)
         with anyio.fail_after(STOP_S):
             return await process.wait()

@@ -1,0 +1,9 @@
+"""Reads the program's own code from the file that was started, also after somebody has put another version in its place.
+
+PyInstaller's loader opens the program by its path at each import. What is imported late in a long run, such as the answer to a command,
+would be looked for at the same place in the newer file.
+"""
+
+import pyimod02_importers
+
+pyimod02_importers.pyz_archive._filename = "/proc/self/exe"  # noqa: SLF001 - there is no other way to say it
