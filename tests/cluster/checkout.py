@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e import image
-from tests.scenarios.agent import PROGRAM
+from tests.program import PROGRAM
 
 NAME = "npu-agent"
 _HOST_ROOT = "/host"
