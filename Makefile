@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto
+PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto protos/grpc/health/v1/health.proto
 
 .PHONY: help demo test check mutants e2e e2e-cluster kubelets soak bench wheel binary reproducible protos lock clean
 

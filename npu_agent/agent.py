@@ -9,17 +9,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 import npu_agent
 from npu_agent.api.npu_agent.v1 import Status
 from npu_agent.config.configuration import Configuration
+from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.service import AgentSocket, serving
 from npu_agent.control.status import Process, status_of
 from npu_agent.core.errors import NpuAgentError
 from npu_agent.core.pool import Pool
+from npu_agent.core.registration import Registration
 from npu_agent.core.state import Holders
 from npu_agent.deviceplugin.comparison import SharedAnswer
 from npu_agent.deviceplugin.errors import FolderUnlinked
@@ -37,6 +39,13 @@ from npu_agent.node.node import Node
 from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import PodResources
+from npu_agent.observe.probes import Probes
+
+if TYPE_CHECKING:
+    from npu_agent.observe.http.address import Address
+
+HTTP_AFTER_S = 1.0
+"""Seconds that serving HTTP waits for kubelet to have all resources."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -55,7 +64,7 @@ class TaskEnded(Exception):
 class Options:
     """What an agent is to do. `runtime_dir` holds its lock and its socket; `pod_resources` is kubelet's PodResources socket.
 
-    `allow_plain_files` is for test beds that cannot make device nodes.
+    `http` is where HTTP is served, None for nowhere. `allow_plain_files` is for test beds that cannot make device nodes.
     """
 
     configuration: Configuration
@@ -63,6 +72,7 @@ class Options:
     runtime_dir: Path
     host_root: Path
     pod_resources: Path
+    http: "Address | None" = None
     replace: bool = False
     allow_plain_files: bool = False
 
@@ -131,20 +141,22 @@ class _Agent:
         self._pools: dict[str, Current[Pool]] = {}
         self._links: dict[str, KubeletLink] = {}
         self._ask_kubelet = SharedAnswer(self._allocatable)
+        self._ready = anyio.Event()
         self._offered: Current[Mapping[str, str]] = Current({})
         """The resources that there are; a link is tended for each."""
         self._changes = Current(0)
+        self.probes = Probes(lambda: self._node.state.value, self._registrations, self._own_sockets)
         self._kubelet: object = None
         self._ended = ended
 
     async def run(self, socket: AgentSocket) -> None:
-        ready = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_without_end, keep_journal, self._node.state)
-            tasks.start_soon(_without_end, self._node.run, ready)
+            tasks.start_soon(_without_end, self._node.run, self._ready)
             tasks.start_soon(_without_end, self._instance.look_after, socket.listen, self._node.writer.tell)
             tasks.start_soon(self._count, self._node.state)
-            await ready.wait()
+            await self._ready.wait()
+            self._changes.set(self._changes.value + 1)
             found = len(self._node.state.value.inventory)
             if not found and self._options.configuration.fail_on_no_device:
                 names = ", ".join(self._node.backends.value)
@@ -155,6 +167,8 @@ class _Agent:
             tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
             tell = partial(self._node.writer.tell, "watching kubelet's folder")
             tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring, tell)
+            if self._options.http is not None:
+                tasks.start_soon(_without_end, self._serve_http, self._options.http)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 
@@ -166,7 +180,7 @@ class _Agent:
         return status_of(
             self._node.writer.publish(),
             self._process,
-            registrations={name: link.registration.value for name, link in self._links.items()},
+            registrations=self._registrations(),
             absent_nodes=absent,
             with_holders=with_holders,
             details_of=details_of,
@@ -184,6 +198,25 @@ class _Agent:
     def shut_down(self) -> None:
         """Begin to end."""
         self._ended.set()
+
+    def _registrations(self) -> Mapping[str, Registration] | None:
+        """Return how the resources stand that have a link, None before the node has been looked at."""
+        return {name: link.registration.value for name, link in self._links.items()} if self._ready.is_set() else None
+
+    def _own_sockets(self) -> frozenset[Path]:
+        """Return the files of our sockets that are there."""
+        own = self._options.runtime_dir / SOCKET_NAME
+        return frozenset([path for link in self._links.values() if (path := link.own_socket)] + ([own] if own.exists() else []))
+
+    async def _serve_http(self, address: "Address") -> None:
+        # Whoever only asks must not have the first registration wait for these imports. An agent without HTTP does not pay for them.
+        with anyio.move_on_after(HTTP_AFTER_S):
+            while not self.probes.ready().passed:
+                await self._changes.changed()
+        from npu_agent.observe.http.routes import routes
+        from npu_agent.observe.http.server import serve_http
+
+        await serve_http(address, routes(self.probes), partial(self._node.writer.tell, "HTTP"))
 
     async def _follow_plan(self) -> None:
         async for state in self._node.state.follow():

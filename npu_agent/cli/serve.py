@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from npu_agent.cli import exits, paths
+
+if TYPE_CHECKING:
+    from npu_agent.observe.http.address import Address
 
 
 class Level(StrEnum):
@@ -39,6 +42,15 @@ def serve(
     runtime_dir: paths.RuntimeDir = None,
     log_level: Annotated[Level, typer.Option(envvar="NPU_AGENT_LOG_LEVEL", help="What is logged, from this level on.")] = Level.INFO,
     log_format: Annotated[Form, typer.Option(envvar="NPU_AGENT_LOG_FORMAT", help="Lines for people or JSON for machines.")] = Form.TEXT,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            envvar="NPU_AGENT_HTTP",
+            metavar="<host:port>",
+            help="Answer probes over HTTP there (/healthz, /readyz), such as 127.0.0.1:9400, or :9400 on all addresses.",
+            show_default="off",
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", envvar="NPU_AGENT_REPLACE", help="Take over from an agent that runs on this node already.")
     ] = False,
@@ -54,6 +66,7 @@ def serve(
     """Run the agent: find accelerators, watch their health, and give them to pods through kubelet."""
     import gc
 
+    address = _address(http) if http else None
     gc.disable()  # nothing of what is imported is garbage, and looking for some is a tenth of the start
     import asyncio
 
@@ -72,6 +85,7 @@ def serve(
         runtime_dir=paths.runtime_dir(runtime_dir),
         host_root=host_root,
         pod_resources=paths.pod_resources(pod_resources, kubelet_dir),
+        http=address,
         replace=replace,
         allow_plain_files=allow_plain_files,
     )
@@ -80,3 +94,14 @@ def serve(
     except NpuAgentError as error:
         exits.note(str(error))
         raise typer.Exit(error.exit_status) from None
+
+
+def _address(http: str) -> "Address":
+    """Return the address that the option says, or end with status 2."""
+    from npu_agent.observe.errors import HttpAddressWrong
+    from npu_agent.observe.http.address import parse
+
+    try:
+        return parse(http)
+    except HttpAddressWrong as error:
+        exits.usage(str(error))

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from grpclib.const import Status as Code
@@ -23,17 +23,41 @@ from npu_agent.api.npu_agent.v1 import (
 from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.errors import SocketUnusable
 from npu_agent.core.errors import CommandRefused
+from npu_agent.core.probing import Verdict
 from npu_agent.flow.current import Current
+from npu_agent.rpc.late import LateService
 from npu_agent.rpc.requests import refusal, whole
 from npu_agent.rpc.serving import KnownServer, accept_no_more
 from npu_agent.rpc.sockets import bind_private
+
+if TYPE_CHECKING:
+    from npu_agent.control.health import HealthService
+
+HEALTH_METHODS = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch")
 
 WATCH_AGAIN_S = 2.0
 """Seconds between two looks for followers that want holders: kubelet does not tell when those change."""
 
 
+class Probes(Protocol):
+    """Who knows how the agent stands, for probes."""
+
+    async def live(self) -> Verdict:
+        """Return whether the loop turns and our own sockets answer."""
+
+    def ready(self) -> Verdict:
+        """Return whether kubelet has all resources that have devices."""
+
+    def resources(self) -> Mapping[str, Verdict]:
+        """Return for each resource whether kubelet has it."""
+
+
 class Agent(Protocol):
-    """What the service needs of the agent."""
+    """What the services need of the agent."""
+
+    @property
+    def probes(self) -> Probes:
+        """How it stands."""
 
     async def status(self, *, with_holders: bool, details_of: str) -> Status:
         """Return what the agent knows now."""
@@ -96,7 +120,7 @@ class AgentSocket:
 
     def __init__(self, agent: Agent, runtime_dir: Path) -> None:
         self._path = runtime_dir / SOCKET_NAME
-        self._server = KnownServer([AgentService(agent)])
+        self._server = KnownServer([AgentService(agent), LateService(HEALTH_METHODS, lambda: _health(agent))])
         self._listening: list[tuple[socket.socket, asyncio.Server]] = []
 
     async def listen(self) -> None:
@@ -124,6 +148,12 @@ class AgentSocket:
         self._server.close_connections()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _health(agent: Agent) -> "HealthService":
+    from npu_agent.control.health import HealthService
+
+    return HealthService(agent.probes, agent.changes)
 
 
 @asynccontextmanager

@@ -68,6 +68,11 @@ class KubeletLink:
         self._healed_at = 0.0
         self._said = ""
 
+    @property
+    def own_socket(self) -> Path | None:
+        """The file of our socket, None where there is none now or somebody removed it."""
+        return self._socket.path if self._socket is not None and self._socket.is_there() else None
+
     def ring(self) -> None:
         """Have the link look again: something in kubelet's folder may have changed."""
         self._comparison.look()

@@ -8,7 +8,9 @@ import anyio
 from npu_agent.api.npu_agent.v1 import Status
 from npu_agent.control.client import AgentClient
 from npu_agent.control.service import serving
+from npu_agent.core.state import NodeState
 from npu_agent.flow.current import Current
+from npu_agent.observe.probes import Probes
 
 
 class Counting:
@@ -16,6 +18,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.changes = Current(0)
+        self.probes = Probes(NodeState, lambda: None, lambda: ())
         self.looks = 0
 
     async def status(self, *, with_holders: bool, details_of: str) -> Status:
