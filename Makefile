@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto protos/grpc/health/v1/health.proto
 
-.PHONY: help demo test check mutants e2e e2e-cluster kubelets soak bench wheel binary reproducible protos lock clean
+.PHONY: help demo test check mutants e2e e2e-cluster kubelets chart manifests soak bench wheel binary reproducible protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -32,6 +32,15 @@ e2e-cluster: $(READY) ## Run the scenarios of a whole cluster, of Kubernetes 1.3
 kubelets: $(READY) ## Run the scenarios on kubelet's own device manager, all versions or VERSIONS="1.28.15 1.36.3" (root; builds them once)
 	@$(BIN)/python -m tests.kubelets.build $(VERSIONS)
 	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/pytest -q -m kubelets tests/kubelets
+
+chart: $(READY) ## Lint and test the Helm chart with helm, and compare container/manifests with it (Go; builds helm once)
+	@$(BIN)/python -m tests.e2e.helm lint --strict --quiet container/chart/npu-agent
+	$(BIN)/python scripts/render_manifests.py build/manifests
+	diff -r container/manifests build/manifests
+	$(BIN)/pytest -q -n auto -m chart tests/chart
+
+manifests: $(READY) ## Render container/manifests from the chart (Go; builds helm once)
+	$(BIN)/python scripts/render_manifests.py
 
 soak: $(READY) ## Restart, cut and break the same kubelets and the agent for some minutes (root; VERSIONS as above)
 	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/python -m tests.kubelets.soak

@@ -100,4 +100,11 @@ _PLAIN: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
     type(None): {"type": "null"},
 }
-_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "min_length": "minLength"}
+_LIMITS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "min_length": "minLength",
+    "pattern": "pattern",
+}
