@@ -89,7 +89,7 @@ class Cluster(Section):
 class Http(Section):
     """The agent's HTTP server, which the probes ask."""
 
-    enabled: Annotated[bool, described("whether the agent serves `/healthz` and `/readyz`, and the pods have probes")] = False
+    enabled: Annotated[bool, described("whether the agent serves `/healthz` and `/readyz`, and the pods have probes")] = True
     port: Annotated[Annotated[int, Meta(ge=1024, le=65535)], described("its port on the pod's address, not on the node's")] = 9400
 
 

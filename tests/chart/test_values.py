@@ -27,7 +27,7 @@ EXAMPLES: dict[str, Any] = {
     "cluster.taint.key": "npu.example.org/taken",
     "cluster.taint.value": "yes",
     "cluster.taint.effect": "NoExecute",
-    "http.enabled": True,
+    "http.enabled": False,
     "http.port": 9500,
     "log.level": "debug",
     "log.format": "json",
@@ -74,7 +74,6 @@ NEEDED: dict[str, dict[str, Any]] = {
     "cluster.taint.key": {"cluster.taint.enabled": True},
     "cluster.taint.value": {"cluster.taint.enabled": True},
     "cluster.taint.effect": {"cluster.taint.enabled": True},
-    "http.port": {"http.enabled": True},
     "nfd.nodeLabels": {"nfd.enabled": True},
     "test.image.tag": {"test.image.repository": "busybox"},
     "cleanup.enabled": {"cluster.labels": "apply"},
@@ -166,7 +165,7 @@ def test_the_file_of_nfd_can_be_written_where_it_is_wanted(chart: Chart) -> None
 
 
 def test_nfd_says_which_nodes_are_meant_where_that_is_wanted(chart: Chart) -> None:
-    affinity = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    affinity: dict[str, Any] = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
     rendered = chart.render({"nfd": {"enabled": True}, "affinity": affinity}).pod["affinity"]
     assert rendered["podAffinity"] == affinity["podAffinity"]
     terms = rendered["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
