@@ -31,8 +31,8 @@ class Site:
         self.cards: list[Card] = [self.tree.rngd(index) for index in range(cards)]
         self.log = root / "agent.log"
 
-    async def start(self, configuration: Mapping[str, Any]) -> Process:
-        """Start an agent; it registers when it is ready to."""
+    async def start(self, configuration: Mapping[str, Any], *more: str) -> Process:
+        """Start an agent, with `more` options; it registers when it is ready to."""
         path = self.root / "config.yaml"
         path.write_text(json.dumps(configuration), encoding="utf-8")
         folders = {"--host-root": self.tree.root, "--kubelet-dir": self.root / "kubelet", "--runtime-dir": self.root / "run"}
@@ -44,6 +44,7 @@ class Site:
                 "--config",
                 path,
                 *options,
+                *more,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -59,9 +60,9 @@ async def site(cards: int = 8) -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def running_agent(where: Site, configuration: Mapping[str, Any]) -> AsyncIterator[Process]:
-    """Yield a running agent, which is ended in order."""
-    process = await where.start(configuration)
+async def running_agent(where: Site, configuration: Mapping[str, Any], *more: str) -> AsyncIterator[Process]:
+    """Yield a running agent, with `more` options, which is ended in order."""
+    process = await where.start(configuration, *more)
     try:
         yield process
     except Exception as error:

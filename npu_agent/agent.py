@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,10 @@ from npu_agent.node.node import Node
 from npu_agent.observe.errors import HoldersUnknown
 from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import PodResources
-from npu_agent.observe.probes import Probes
 
 if TYPE_CHECKING:
     from npu_agent.observe.http.address import Address
+    from npu_agent.observe.probes import Probes
 
 HTTP_AFTER_S = 1.0
 """Seconds that serving HTTP waits for kubelet to have all resources."""
@@ -145,7 +145,6 @@ class _Agent:
         self._offered: Current[Mapping[str, str]] = Current({})
         """The resources that there are; a link is tended for each."""
         self._changes = Current(0)
-        self.probes = Probes(lambda: self._node.state.value, self._registrations, self._own_sockets)
         self._kubelet: object = None
         self._ended = ended
 
@@ -185,6 +184,13 @@ class _Agent:
             with_holders=with_holders,
             details_of=details_of,
         )
+
+    @cached_property
+    def probes(self) -> "Probes":
+        """How the agent stands. Nobody need ask, so it is imported by whoever does."""
+        from npu_agent.observe.probes import Probes
+
+        return Probes(lambda: self._node.state.value, self._registrations, self._own_sockets)
 
     @property
     def changes(self) -> Current[int]:

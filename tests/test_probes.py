@@ -13,16 +13,20 @@ from typing import Any
 
 import anyio
 import pytest
+from grpclib.client import Channel
 
+from npu_agent.api.grpc.health.v1 import HealthCheckRequest, HealthCheckResponseServingStatus, HealthListRequest, HealthStub
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from tests.cli.running import npu_agent
 from tests.program import environment
 from tests.scenarios.agent import Agent
 from tests.scenarios.eventually import eventually
+from tests.silent import silent
 from tests.simulator.own_task import in_own_task
 from tests.simulator.simulated_node import SimulatedNode
 
 SERVING = re.compile(r"over HTTP on 127\.0\.0\.1:(\d+)")
+NPU = "furiosa.ai/npu"
 WITHIN_S = 20.0
 
 
@@ -107,6 +111,83 @@ async def test_sick_cards_change_nothing_for_a_probe(node: SimulatedNode) -> Non
         assert (await agent.get("/readyz"))[0] == (await agent.get("/healthz"))[0] == 200
 
 
+async def test_grpc_s_health_service_says_the_same(node: SimulatedNode) -> None:
+    """On an agent without HTTP."""
+    serving, not_serving = HealthCheckResponseServingStatus.SERVING, HealthCheckResponseServingStatus.NOT_SERVING
+    async with Agent(node) as agent:
+        await agent.says("registered with kubelet")
+        channel = Channel(path=str(agent.runtime_dir / "agent.sock"))
+        stub = HealthStub(channel)
+
+        async def statuses() -> dict[str, HealthCheckResponseServingStatus]:
+            return {name: answer.status for name, answer in (await stub.list(HealthListRequest())).statuses.items()}
+
+        try:
+            await eventually(statuses, lambda seen: seen == {"": serving, "ready": serving, NPU: serving}, within_s=WITHIN_S)
+            watched = stub.watch(HealthCheckRequest(service=NPU))
+            with anyio.fail_after(WITHIN_S):
+                assert (await watched.__anext__()).status is serving
+                await node.stop_kubelet()
+                assert (await watched.__anext__()).status is not_serving
+            assert await statuses() == {"": serving, "ready": not_serving, NPU: not_serving}
+            await node.start_kubelet()
+            with anyio.fail_after(WITHIN_S):
+                assert (await watched.__anext__()).status is serving
+        finally:
+            channel.close()
+
+
+async def test_a_socket_of_ours_that_is_silent_is_named(node: SimulatedNode) -> None:
+    async with ProbedAgent(node) as agent:
+        await agent.until("/healthz", 200)
+        path = agent.runtime_dir / "agent.sock"
+        path.rename(path.with_name("moved"))
+        with silent(path):
+            text = await agent.until("/healthz", 503)
+            path.unlink()
+        assert text == f"not alive\n{path} does not answer: there was no answer within 0.8 s\n"
+        await agent.says(f"a probe finds us not alive: {path} does not answer")
+        assert await agent.until("/healthz", 200) == "ok\n"  # the agent has made its socket again
+        await agent.says("our own sockets answer again")
+
+
+async def test_an_agent_that_takes_over_serves_on_the_same_port(node: SimulatedNode) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with ProbedAgent(node, f"127.0.0.1:{port}") as agent:
+        await agent.until("/readyz", 200)
+        await agent.upgrade()
+
+        async def served() -> int:
+            return agent.said().count(f"over HTTP on 127.0.0.1:{port}")
+
+        assert await eventually(served, lambda times: times == 2, within_s=WITHIN_S) == 2
+        await agent.until("/readyz", 200)
+        assert "is in use" not in agent.said()
+
+
+async def test_a_loop_that_stands_still_fails_healthz_although_the_process_lives(node: SimulatedNode) -> None:
+    """A signal has the process sleep in the middle of its loop, as a call that blocks would."""
+    program = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3)); from npu_agent.__main__ import main; main()"
+    folders = ("--kubelet-dir", str(node.kubelet_dir), "--runtime-dir", str(node.work / "run"))
+    argv = (sys.executable, "-c", program, "serve", "-b", "fake", *folders, "--http", "127.0.0.1:0")
+    process = await asyncio.create_subprocess_exec(*argv, env=environment(), stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        with anyio.fail_after(WITHIN_S):
+            while not (found := SERVING.search((await process.stderr.readline()).decode())):
+                pass
+        port = int(found[1])
+        assert await asyncio.to_thread(get, port, "/healthz", timeout_s=10) == (200, "ok\n")
+        process.send_signal(signal.SIGUSR1)
+        with pytest.raises(TimeoutError):
+            await asyncio.to_thread(get, port, "/healthz", timeout_s=1)
+        assert (await asyncio.to_thread(get, port, "/healthz", timeout_s=10))[0] == 200
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 async def test_a_process_that_stands_still_answers_no_probe_and_does_again_when_it_goes_on(node: SimulatedNode) -> None:
     async with ProbedAgent(node) as agent:
         await agent.until("/readyz", 200)
@@ -157,5 +238,6 @@ async def test_what_serves_http_and_health_is_imported_only_when_it_is_asked_for
         modules = {*(await agent.stdout.read()).decode().split()}
         assert await agent.wait() == 0
     assert "npu_agent.agent" in modules
-    assert "npu_agent.api.grpc.health.v1" not in modules
-    assert ("h11" in modules, "npu_agent.observe.http" in modules) == (bool(options), bool(options))
+    assert not modules & {"npu_agent.api.grpc.health.v1", "npu_agent.control.health"}
+    of_http = {"h11", "npu_agent.observe.http", "npu_agent.observe.probes", "npu_agent.core.probing"}
+    assert modules & of_http == (of_http if options else set())

@@ -23,7 +23,6 @@ from npu_agent.api.npu_agent.v1 import (
 from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.errors import SocketUnusable
 from npu_agent.core.errors import CommandRefused
-from npu_agent.core.probing import Verdict
 from npu_agent.flow.current import Current
 from npu_agent.rpc.late import LateService
 from npu_agent.rpc.requests import refusal, whole
@@ -32,6 +31,7 @@ from npu_agent.rpc.sockets import bind_private
 
 if TYPE_CHECKING:
     from npu_agent.control.health import HealthService
+    from npu_agent.core.probing import Verdict
 
 HEALTH_METHODS = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch")
 
@@ -42,13 +42,13 @@ WATCH_AGAIN_S = 2.0
 class Probes(Protocol):
     """Who knows how the agent stands, for probes."""
 
-    async def live(self) -> Verdict:
+    async def live(self) -> "Verdict":
         """Return whether the loop turns and our own sockets answer."""
 
-    def ready(self) -> Verdict:
+    def ready(self) -> "Verdict":
         """Return whether kubelet has all resources that have devices."""
 
-    def resources(self) -> Mapping[str, Verdict]:
+    def resources(self) -> "Mapping[str, Verdict]":
         """Return for each resource whether kubelet has it."""
 
 
