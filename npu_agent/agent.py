@@ -64,7 +64,8 @@ class TaskEnded(Exception):
 class Options:
     """What an agent is to do. `runtime_dir` holds its lock and its socket; `pod_resources` is kubelet's PodResources socket.
 
-    `http` is where HTTP is served, None for nowhere. `allow_plain_files` is for test beds that cannot make device nodes.
+    `http` is where HTTP is served, None for nowhere. `allow_plain_files` is for test beds that cannot make device nodes. `node_name` and
+    `kubeconfig` are for telling the cluster of the node: what it is called there, and how to reach the API server from outside of a pod.
     """
 
     configuration: Configuration
@@ -75,6 +76,8 @@ class Options:
     http: "Address | None" = None
     replace: bool = False
     allow_plain_files: bool = False
+    node_name: str = ""
+    kubeconfig: Path | None = None
 
     @property
     def device_plugins(self) -> Path:
@@ -165,6 +168,8 @@ class _Agent:
             tasks.start_soon(_without_end, self._follow_plan)
             tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
             tell = partial(self._node.writer.tell, "watching kubelet's folder")
+            if self._options.configuration.cluster.is_on:
+                tasks.start_soon(_without_end, self._tell_cluster)
             tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring, tell)
             if self._options.http is not None:
                 tasks.start_soon(_without_end, self._serve_http, self._options.http)
@@ -268,6 +273,13 @@ class _Agent:
         if isinstance(cause, FolderUnlinked):
             raise cause
         log.error("the link of %s failed and is made again", resource, exc_info=error)
+
+    async def _tell_cluster(self) -> None:
+        # Imported where it is on: a client and TLS take 3 MiB (docs/decisions/0013-own-client.md).
+        from npu_agent.cluster.outputs import tell_cluster
+
+        options, node = self._options, self._node
+        await tell_cluster(node.state, node.writer.tell, options.configuration.cluster, options.node_name, options.kubeconfig)
 
     def _ring(self) -> None:
         kubelet = identity(self._options.device_plugins / "kubelet.sock")

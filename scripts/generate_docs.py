@@ -9,7 +9,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ import typer
 from npu_agent.backends.fake import cards as fake_cards
 from npu_agent.backends.fake.backend import COMMANDS as FAKE_COMMANDS
 from npu_agent.backends.sysfs import options as sysfs_options
+from npu_agent.backends.sysfs.parts import parts_of
 from npu_agent.cli import app, listing
+from npu_agent.cluster.labels import PREFIX, VERSION_PARTS, describe
+from npu_agent.config import cluster
 from npu_agent.config import configuration as config
 from npu_agent.config.errors import ConfigurationError
 from npu_agent.config.reading import parse
-from npu_agent.core import selection
+from npu_agent.core import model_line, selection
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.health import Health
+from npu_agent.core.inventory import Tracked
+from npu_agent.families.reading import read_shipped, shipped_names
 from npu_agent.schema.document import dump
 from npu_agent.schema.fields import expectation
 
@@ -164,10 +172,85 @@ def mistakes() -> str:
     raise AssertionError("the wrong configuration is right")
 
 
+def labels_of_every_family() -> str:
+    """The agent's own labels."""
+    rows = [f"| `{PREFIX}/count` | cards of all families together | |", f"| `{PREFIX}/families` | the families, joined with `_` | |"]
+    for rule in model_line.GENERIC:
+        keys = _keys([f"{PREFIX}/FAMILY.{key}" for key in rule.keys], split=rule.split)
+        rows.append(f"| {keys} | {FACTS_IN_WORDS[rule.fact]} | {MIXED_IN_WORDS[rule.mixed]} |")
+    rows.append(f"| `{PREFIX}/FAMILY.ATTRIBUTE` | each of the attributes that the family names | {MIXED_IN_WORDS['omit']} |")
+    return "\n".join(["| label | what it says | where cards of the family differ |", "|---|---|---|", *rows])
+
+
+def labels_of_families() -> str:
+    """The labels that each family adds, with those of a node with two such cards."""
+    texts = []
+    for name in shipped_names():
+        family = read_shipped(name)
+        product = family.product
+        facts = f"product {product.name}, architecture {product.architecture}, {product.memory_gib} GiB, {product.cores} cores"
+        rows = []
+        for rule in family.node_labels:
+            keys = _keys(rule.keys, split=rule.split)
+            rows.append(f"| {keys} | {FACTS_IN_WORDS[rule.fact]} | {MIXED_IN_WORDS[rule.mixed]} |")
+        head = ["| label | what it says | where cards of the node differ |", "|---|---|---|"]
+        texts.append("\n".join([f"### {name}", "", f"By its data sheet: {facts}.", "", *head, *rows]))
+    return "\n\n".join(texts)
+
+
+def labels_of_a_node() -> str:
+    """What a node with two RNGD says."""
+    family = read_shipped("rngd")
+    cards = [
+        Accelerator(
+            id=f"82540B87-1055-48C6-AAB1-00000000000{index}",
+            backend="sysfs",
+            family="rngd",
+            name=f"npu{index}",
+            numa_node=index,
+            driver="2026.3.1, 0abcdef",
+            firmware="2026.1.0+696efad",
+            attributes=(("board-revision", "BD_REV_1"),),
+            model_line=model_line.ModelLine(family.product, family.node_labels),
+        )
+        for index in range(2)
+    ]
+    described = describe({card.id: Tracked(replace(card, parts=parts_of(card, family)), Health(True, "", 0)) for card in cards})
+    labels = [f"{key}={value}" for key, value in sorted(described.labels.items())]
+    annotations = [f"{key}: {value}" for key, value in sorted(described.annotations.items())]
+    return "\n".join(
+        ["```text", "Labels:", *(f"  {label}" for label in labels), "Annotations:", *(f"  {text}" for text in annotations), "```"]
+    )
+
+
+def _keys(keys: Sequence[str], *, split: bool) -> str:
+    parts = f", and with `.{'`, `.'.join(VERSION_PARTS)}`" if split else ""
+    return ", ".join(f"`{key}`" for key in keys) + parts
+
+
+FACTS_IN_WORDS = {
+    "family": "the family",
+    "product": "the product, by its data sheet",
+    "architecture": "the architecture, by its data sheet",
+    "memory-gib": "GiB of memory of one card, by its data sheet",
+    "cores": "cores of one card, by its data sheet",
+    "count": "the number of cards",
+    "driver": "the driver's version",
+    "firmware": "the firmware's version",
+    "ids": "the ids of the cards, joined with `_`; if that is longer than 63 characters, an annotation has them, joined with commas",
+    "numa-nodes": "the NUMA nodes of the cards, joined with `_`",
+    "partitions": "the kinds of parts that a card can be divided into, joined with `_`",
+}
+MIXED_IN_WORDS = {"omit": "it is left out", "sum": "they are added up", "join": "all are told"}
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": fields_of(config.Settings),
     "resources": fields_of(selection.ResourceSpec),
+    "labels": labels_of_every_family,
+    "labels-of-families": labels_of_families,
+    "labels-of-a-node": labels_of_a_node,
+    "cluster": fields_of(cluster.Cluster, cluster.NodeTaint, names=("cluster", "taint")),
     "selectors": fields_of(selection.Selector),
     "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
     "fake-commands": fake_commands,

@@ -18,6 +18,7 @@ ALLOWED = {
     "npu_agent/host/locks.py": "locks that are never waited for, and /proc/locks",
     "npu_agent/host/reaper.py": "a name in /proc",
     "npu_agent/host/watching.py": "inotify",
+    "npu_agent/cluster/access.py": "files of the service account, which lie in memory, or a kubeconfig, once an hour",
     "npu_agent/deviceplugin/comparison.py": "a name in /proc",
     "npu_agent/deviceplugin/socket.py": "sockets that do not wait",
     "npu_agent/node/making.py": "family files, read once before anything is served",

@@ -14,6 +14,7 @@ COMMANDS = {
     "list": "npu_agent.cli.list",
     "describe": "npu_agent.cli.describe",
     "config": "npu_agent.cli.config",
+    "cleanup": "npu_agent.cli.cleanup",
     "fake": "npu_agent.cli.fake",
     "demo": "npu_agent.cli.demo",
     "simulate-kubelet": "npu_agent.cli.simulate_kubelet",

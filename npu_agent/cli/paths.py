@@ -57,6 +57,20 @@ RuntimeDir = Annotated[
     ),
 ]
 
+NodeName = Annotated[
+    str,
+    typer.Option(envvar="NODE_NAME", help="What the cluster calls this node, where it is told of it (cluster).", show_default=False),
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False,
+        envvar="NPU_AGENT_KUBECONFIG",
+        help="How to reach the API server from outside of a pod.",
+        show_default="the service account of the pod",
+    ),
+]
+
 
 def runtime_dir(given: Path | None) -> Path:
     """Return the folder of the agent's lock and socket: `given`, else the system's for root, else the user's own."""

@@ -40,6 +40,8 @@ def serve(
     kubelet_dir: paths.KubeletDir = Path("/var/lib/kubelet"),
     pod_resources: paths.PodResources = None,
     runtime_dir: paths.RuntimeDir = None,
+    node_name: paths.NodeName = "",
+    kubeconfig: paths.Kubeconfig = None,
     log_level: Annotated[Level, typer.Option(envvar="NPU_AGENT_LOG_LEVEL", help="What is logged, from this level on.")] = Level.INFO,
     log_format: Annotated[Form, typer.Option(envvar="NPU_AGENT_LOG_FORMAT", help="Lines for people or JSON for machines.")] = Form.TEXT,
     http: Annotated[
@@ -78,6 +80,11 @@ def serve(
     gc.freeze()
     gc.enable()
     configuration = asyncio.run(paths.configuration(config, backend, host_root))
+    if configuration.cluster.needs_node_name and not node_name:
+        exits.usage(
+            "the configuration has the cluster told of this node (cluster), and it is not known what it is called there:"
+            " give --node-name or the variable NODE_NAME"
+        )
     logs.set_up(log_level.value, log_format.value)
     options = Options(
         configuration=configuration,
@@ -88,6 +95,8 @@ def serve(
         http=address,
         replace=replace,
         allow_plain_files=allow_plain_files,
+        node_name=node_name,
+        kubeconfig=kubeconfig,
     )
     try:
         asyncio.run(run(options))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from npu_agent.core.model_line import UNDESCRIBED, ModelLine
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceNode:
@@ -74,7 +76,7 @@ class Accelerator:
     can be given, else why they cannot and what to do ("no driver is bound to 0000:6d:00.0; load furiosa_rngd"): such a card is shown
     to people and not handed to kubelet. `attributes` are what else the backend knows and selectors may ask for, as pairs. `notices`
     are what an administrator should know of a card that can be used all the same. `parts` are all that can be handed out by itself,
-    of every kind, the whole card first; an unusable card has none.
+    of every kind, the whole card first; an unusable card has none. `model_line` is what its family says of all its cards.
     """
 
     id: str
@@ -92,6 +94,7 @@ class Accelerator:
     attributes: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
     parts: tuple[Part, ...] = (WHOLE,)
+    model_line: ModelLine = UNDESCRIBED
 
 
 @dataclass(frozen=True, slots=True)

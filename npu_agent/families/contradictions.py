@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence, Set
 
+from npu_agent.core.model_line import FACTS, NUMBERS
 from npu_agent.families.family import Family, Node, attribute_mistake, is_name, placeholder_mistake, placeholders
 from npu_agent.schema.mistakes import Mistake, below, shown
 
@@ -37,6 +38,8 @@ def contradictions(family: Family, wrong: Set[str]) -> Iterator[Mistake]:
                 yield Mistake(
                     below("labels", label), "expected small letters, digits, '-' and '.', and not notice, which is the agent's own"
                 )
+    if "node_labels" not in wrong and "labels" not in wrong:
+        yield from _of_node_labels(family)
     if "mounts" not in wrong:
         for index, mount in enumerate(family.mounts):
             for text in (mount.host_path, mount.container_path or ""):
@@ -61,6 +64,15 @@ def _of_node(place: str, node: Node) -> Iterator[Mistake]:
     for position, value in enumerate(node.each):
         if not _EACH.fullmatch(value) or value in (".", ".."):
             yield Mistake(f"{place}.each[{position}]", f"expected letters, digits, '.', '_' and '-', got {shown(value)}")
+
+
+def _of_node_labels(family: Family) -> Iterator[Mistake]:
+    known = (*FACTS, *family.labels)
+    for index, rule in enumerate(family.node_labels):
+        if rule.fact not in known:
+            yield Mistake(f"node_labels[{index}].fact", f"{shown(rule.fact)} is no fact of such a card; there are {', '.join(known)}")
+        elif rule.mixed == "sum" and rule.fact not in NUMBERS:
+            yield Mistake(f"node_labels[{index}].mixed", f"only {', '.join(NUMBERS)} can be added up, not {rule.fact}")
 
 
 def _of_partitions(family: Family) -> Iterator[Mistake]:

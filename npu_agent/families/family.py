@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from npu_agent.core.model_line import LabelRule, Product
 from npu_agent.core.rules import Check
 from npu_agent.schema.mistakes import shown
 
@@ -185,6 +186,9 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """For each kind of part its parts, and for each part the values of `each` whose divided nodes it gets."""
     labels: dict[str, Attribute] = {}
     """What else to tell of a card, and the attribute that says it."""
+    product: Product = Product()
+    node_labels: tuple[LabelRule, ...] = ()
+    """Labels of nodes with such cards, beside those that every family has."""
     mounts: list[Mount] = []
     environment: dict[str, Text] = {}
     annotations: dict[str, Text] = {}

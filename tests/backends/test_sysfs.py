@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from npu_agent.backends.sysfs.backend import SysfsBackend
-from npu_agent.core.accelerator import Accelerator, Reading
+from npu_agent.core.accelerator import Accelerator
+from npu_agent.core.model_line import ModelLine
+from npu_agent.families.reading import Reading, read_shipped
 from tests.backends.only import edits, only, without_parts
 from tests.host_tree import HostTree
+
+WARBOY = read_shipped("warboy")
 
 
 async def by_name(backend: SysfsBackend) -> dict[str, Accelerator]:
@@ -43,6 +47,7 @@ async def test_a_warboy_is_known_by_its_files(tree: HostTree, backend: SysfsBack
         firmware="1.6.0, c1bebfd",
         driver="1.0.0, 0000000",
         attributes=(("soc-revision", "B0"),),
+        model_line=ModelLine(WARBOY.product, WARBOY.node_labels),
     )
 
 

@@ -9,6 +9,7 @@ from npu_agent.backends.sysfs.parts import parts_of
 from npu_agent.backends.sysfs.view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id, hashed, stable_id
+from npu_agent.core.model_line import ModelLine
 from npu_agent.families.family import Family, fill
 from npu_agent.host.files import as_text
 
@@ -110,6 +111,7 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
             attributes=tuple((label, value) for label, value in labels if value),
             notices=tuple(notices),
             parts=parts_of(told, family, own_node="/dev/" + sighting.name.replace("!", "/"), major=entry.major),
+            model_line=ModelLine(family.product, family.node_labels),
         ),
         entry,
     )

@@ -1,0 +1,1 @@
+"""What the cluster is told of the node."""
