@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := protos/v1beta1/deviceplugin.proto protos/v1/podresources.proto protos/npu_agent/v1/agent.proto protos/grpc/health/v1/health.proto
 
-.PHONY: help demo test check mutants e2e e2e-cluster kubelets chart manifests soak bench wheel binary reproducible protos lock clean
+.PHONY: help demo test check mutants e2e e2e-cluster kubelets chart manifests soak bench wheel protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -51,8 +51,12 @@ bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 wheel: $(READY) ## Build dist/npu_agent-VERSION-py3-none-any.whl
 	$(BIN)/python -c "import flit_core.buildapi, pathlib; pathlib.Path('dist').mkdir(exist_ok=True); print('dist/' + flit_core.buildapi.build_wheel('dist'))"
 
+.PHONY: binary image reproducible
 binary: ## Build dist/npu-agent, one file for hosts, and dist/npu-agent.folder/, which the image has
 	@$(PYTHON) -m container.binary $(if $(BACKENDS),--backends $(BACKENDS))
+
+image: ## Build dist/npu-agent-image.tar from scratch, with buildah (root; NAME=registry/npu-agent:TAG, BASE=python:3.11-bookworm)
+	@$(PYTHON) -m container.image $(if $(NAME),--name $(NAME)) $(if $(BASE),--base $(BASE))
 
 reproducible: ## Build them again elsewhere and show that they are the same to the last bit
 	@$(PYTHON) -m container.reproducible

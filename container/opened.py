@@ -4,6 +4,11 @@ PyInstaller's loader opens the program by its path at each import. What is impor
 would be looked for at the same place in the newer file.
 """
 
+import os
+
 import pyimod02_importers
 
-pyimod02_importers.pyz_archive._filename = "/proc/self/exe"  # noqa: SLF001 - there is no other way to say it
+PROGRAM = "/proc/self/exe"
+
+if os.path.exists(PROGRAM):  # noqa: PTH110 - pathlib costs each start more than this file
+    pyimod02_importers.pyz_archive._filename = PROGRAM  # noqa: SLF001 - there is no other way to say it

@@ -18,7 +18,11 @@ def demo() -> None:
 
     from npu_agent.cli.demo_steps import Demo, StepFailed
 
-    with TemporaryDirectory(prefix="npu-agent-demo-") as folder:
+    try:
+        temporary = TemporaryDirectory(prefix="npu-agent-demo-")
+    except OSError as error:
+        exits.failure(f"the demo has no folder for its files: {error}; set TMPDIR to one")
+    with temporary as folder:
         try:
             asyncio.run(Demo(Path(folder)).run())
         except StepFailed as failure:

@@ -1,0 +1,120 @@
+"""Builds the image by container/Containerfile: dist/npu-agent-image.tar, which `docker load`, `podman load` and `ctr images import` take.
+
+It is built in a base that is made of Debian packages, so that no registry is needed; `--base` names another one. It needs root, buildah
+and, for the base, mmdebstrap; what is kept between two runs lies in a cache outside the checkout.
+"""
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from container import base, binary
+
+ARCHIVE = "npu-agent-image.tar"
+INVENTORY = "npu-agent-image.inventory.json"
+
+_DEBIAN = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+_PASSED_ON = ("PIP_INDEX_URL", "PIP_CERT")
+
+
+def build(target: Path, *, name: str, from_base: str = "") -> str:
+    """Build the image into `target`, named `name`; return the digest of its manifest. Raises CannotBuild."""
+    prepare()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npu-agent" / "image"
+    cache.mkdir(parents=True, exist_ok=True)
+    store = ("--root", str(cache / "storage"), "--runroot", str(cache / "run"), "--storage-driver", "vfs")
+
+    def buildah(*argv: str) -> str:
+        return _output("buildah", *store, *argv)
+
+    chosen = from_base or base.made_of_packages(buildah, cache)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or binary.commit_time()
+    arguments = {
+        "BASE": chosen,
+        "SOURCE_DATE_EPOCH": epoch,
+        "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
+        "VERSION": version(),
+        "REVISION": revision(),
+        **{variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ},
+    }
+    with_arguments = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
+    # Who is trusted on this machine is trusted there: the connections of some networks are opened on the way.
+    certificates = arguments.get("PIP_CERT", "")
+    mounts = ("--volume", f"{certificates}:{certificates}:ro") if certificates else ()
+    target.mkdir(parents=True, exist_ok=True)
+    built = target / ".built"
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
+    archive = target / ARCHIVE
+    archive.unlink(missing_ok=True)
+    try:
+        options = ("--isolation", "chroot", "--timestamp", epoch, "--identity-label=false", "--file", "container/Containerfile")
+        buildah("bud", *options, *mounts, "--volume", f"{built}:/built", *with_arguments, "--tag", name, str(binary.ROOT))
+        buildah("push", "--quiet", "--digestfile", str(built / "digest"), name, f"docker-archive:{archive}:{name}")
+        buildah("rmi", "--force", name)
+        (built / binary.INVENTORY).replace(target / INVENTORY)
+        return (built / "digest").read_text()
+    finally:
+        shutil.rmtree(built, ignore_errors=True)
+
+
+def prepare() -> None:
+    """Install what is missing. Raises CannotBuild where that cannot be done."""
+    if os.geteuid() != 0:
+        raise binary.CannotBuild(
+            "the image is built as root: run make image as root, or build container/Containerfile with a builder of yours"
+        )
+    missing = [package for program, package in _DEBIAN.items() if not shutil.which(program)]
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise binary.CannotBuild(f"{' and '.join(missing)} are missing, and there is no apt-get to install them with: run it on Debian 12")
+    print(f"image: installing {' and '.join(missing)}", flush=True)
+    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    binary.run("apt-get", "update", "-qq", env=quietly)
+    binary.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing, env=quietly)
+
+
+def version() -> str:
+    """Return the version of the agent, without importing it."""
+    text = (binary.ROOT / "npu_agent" / "__init__.py").read_text(encoding="utf-8")
+    return str(ast.literal_eval(text.rpartition("__version__ = ")[2].strip()))
+
+
+def revision() -> str:
+    """Return the commit that is checked out, or nothing without git."""
+    try:
+        return subprocess.run(("git", "rev-parse", "HEAD"), cwd=binary.ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _output(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout + done.stderr)
+        raise binary.CannotBuild(f"`{' '.join(argv)}` failed with status {done.returncode}")
+    return done.stdout
+
+
+def main() -> None:
+    """Build what the command line says and tell its digest."""
+    parser = argparse.ArgumentParser(description="Build the image of the agent.")
+    parser.add_argument("--target", type=Path, default=binary.ROOT / "dist")
+    parser.add_argument("--name", default=f"localhost/npu-agent:{version()}", help="what the image is called where it is loaded")
+    parser.add_argument("--base", default="", help="an image to build in, instead of one of Debian packages")
+    options = parser.parse_args()
+    try:
+        digest = build(options.target.resolve(), name=options.name, from_base=options.base)
+    except binary.CannotBuild as problem:
+        sys.exit(f"image: {problem}")
+    print(f"{options.target / ARCHIVE} is {options.name}, {digest}")
+
+
+if __name__ == "__main__":
+    main()
