@@ -9,7 +9,7 @@ import pytest
 from npu_agent.backends.sysfs.backend import SysfsBackend
 from npu_agent.core.accelerator import Accelerator, Reading
 from npu_agent.core.model_line import ModelLine
-from npu_agent.families.reading import Reading, read_shipped
+from npu_agent.families.reading import read_shipped
 from tests.backends.only import edits, only, without_parts
 from tests.host_tree import HostTree
 
