@@ -16,6 +16,7 @@ from chart_values import Cluster, Config, Values
 
 from npu_agent.backends.fake.cards import Options as FakeOptions
 from npu_agent.backends.sysfs.options import Options as SysfsOptions
+from npu_agent.config.cluster import ClusterSettings, NodeTaint
 from npu_agent.config.schema import json_schema
 from npu_agent.schema.document import dump
 from npu_agent.schema.fields import expectation, fields_of
@@ -84,7 +85,9 @@ def schema() -> dict[str, Any]:
         _without_null(section)
     configuration = json_schema({"fake": FakeOptions, "sysfs": SysfsOptions})
     # What the agent tells the cluster is a value of its own, since the rights of the pods go with it.
-    configuration["$defs"]["Settings"]["properties"].pop("cluster", None)
+    del configuration["$defs"]["Settings"]["properties"]["cluster"]
+    for section in (ClusterSettings, NodeTaint):
+        del configuration["$defs"][section.__name__]
     both = definitions.schemas.keys() & configuration["$defs"].keys()
     if both:
         raise ValueError(f"the values and the configuration both have {', '.join(both)}: give the section in chart_values.py another name")

@@ -211,7 +211,7 @@ def labels_of_a_node() -> str:
             driver="2026.3.1, 0abcdef",
             firmware="2026.1.0+696efad",
             attributes=(("board-revision", "BD_REV_1"),),
-            model_line=model_line.ModelLine(family.product, family.node_labels),
+            model_line=model_line.ModelLine(family.product, tuple(family.node_labels)),
         )
         for index in range(2)
     ]
@@ -250,7 +250,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "labels": labels_of_every_family,
     "labels-of-families": labels_of_families,
     "labels-of-a-node": labels_of_a_node,
-    "cluster": fields_of(cluster.Cluster, cluster.NodeTaint, names=("cluster", "taint")),
+    "cluster": fields_of(cluster.ClusterSettings, cluster.NodeTaint, names=("cluster", "taint")),
     "selectors": fields_of(selection.Selector),
     "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
     "fake-commands": fake_commands,

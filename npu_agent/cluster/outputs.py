@@ -56,7 +56,7 @@ class TaintSettings(Protocol):
 
 
 class Settings(Protocol):
-    """What the configuration says of telling the cluster (`config.cluster.Cluster`)."""
+    """What the configuration says of telling the cluster (`config.cluster.ClusterSettings`)."""
 
     @property
     def labels(self) -> Literal["off", "apply", "nfd-file", "node-feature"]: ...

@@ -29,7 +29,7 @@ class NodeTaint(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     ] = "NoSchedule"
 
 
-class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ClusterSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What the cluster is told of the node. Nothing by default: then the agent never speaks to the API server."""
 
     labels: Annotated[

@@ -187,7 +187,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, Attribute] = {}
     """What else to tell of a card, and the attribute that says it."""
     product: Product = Product()
-    node_labels: tuple[LabelRule, ...] = ()
+    node_labels: list[LabelRule] = []
     """Labels of nodes with such cards, beside those that every family has."""
     mounts: list[Mount] = []
     environment: dict[str, Text] = {}

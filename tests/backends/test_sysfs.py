@@ -47,7 +47,7 @@ async def test_a_warboy_is_known_by_its_files(tree: HostTree, backend: SysfsBack
         firmware="1.6.0, c1bebfd",
         driver="1.0.0, 0000000",
         attributes=(("soc-revision", "B0"),),
-        model_line=ModelLine(WARBOY.product, WARBOY.node_labels),
+        model_line=ModelLine(WARBOY.product, tuple(WARBOY.node_labels)),
     )
 
 

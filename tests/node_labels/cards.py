@@ -27,7 +27,7 @@ def card(family: str = "rngd", index: int = 0, **fields: Any) -> Accelerator:
         numa_node=index // 4,
         driver="1.0.0, 0abcdef",
         firmware="2025.1.0+696efad",
-        model_line=ModelLine(described.product, described.node_labels),
+        model_line=ModelLine(described.product, tuple(described.node_labels)),
     )
     return replace(replace(made, parts=parts_of(made, described)), **fields)
 

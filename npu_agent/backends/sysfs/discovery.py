@@ -111,7 +111,7 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
             attributes=tuple((label, value) for label, value in labels if value),
             notices=tuple(notices),
             parts=parts_of(told, family, own_node="/dev/" + sighting.name.replace("!", "/"), major=entry.major),
-            model_line=ModelLine(family.product, family.node_labels),
+            model_line=ModelLine(family.product, tuple(family.node_labels)),
         ),
         entry,
     )
