@@ -26,9 +26,11 @@ from tests.cluster.api import Api, Object
 from tests.cluster.cards import Cards, insert_cards
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import ClusterNode
+from tests.scenarios.eventually import eventually
 
 NPU_NODE, CPU_NODE = "npu-node", "cpu-node"
 CARDS = 5
+_WHAT_HAS_PODS = "cronjobs,jobs,deployments,daemonsets,statefulsets,replicasets,pods"
 
 
 class Cluster:
@@ -101,7 +103,14 @@ class Cluster:
             yield name
         finally:
             with anyio.CancelScope(shield=True):
-                await self.kubectl("delete", "namespace", name, "--wait=true", within_s=120.0)
+                # Its pods hold cards until they have gone; what is left of it then is in nobody's way.
+                # The namespace's controller would begin to end them after five seconds only.
+                await self.kubectl("-n", name, "delete", _WHAT_HAS_PODS, "--all", "--wait=false")
+                await self.kubectl("delete", "namespace", name, "--wait=false")
+                await eventually(lambda: self._pods(name), lambda pods: not pods, within_s=60)
+
+    async def _pods(self, namespace: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in (await self.api.get(f"/api/v1/namespaces/{namespace}/pods"))["items"]]
 
     async def node_status(self, name: str) -> Object:
         """Return the status of a node, with capacity and allocatable."""

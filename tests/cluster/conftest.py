@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.cluster import checkout
+from tests.cluster.agent import Agent
 from tests.cluster.cluster import Cluster
 from tests.e2e.go_programs import CannotPrepare
 from tests.e2e.programs import KUBELET_VERSION, prepare
@@ -42,3 +44,27 @@ async def cluster(programs: Path) -> AsyncIterator[Cluster]:
     shutil.rmtree(_LOGS, ignore_errors=True)
     async with Cluster(programs, _LOGS) as cluster:
         yield cluster
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def installed(cluster: Cluster) -> AsyncIterator[Agent]:
+    async with cluster.namespace() as namespace:
+        await cluster.apply(checkout.daemon_set(namespace))
+        agent = Agent(cluster, namespace, checkout.NAME, f"app={checkout.NAME}")
+        yield agent
+        for node in cluster.nodes:
+            (node.logs / "npu-agent.log").write_text(await agent.logs(node.node_name))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def agent(installed: Agent) -> Agent:
+    """The agent, installed on every node, with every card allocatable."""
+    await installed.is_up()
+    return installed
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def namespace(cluster: Cluster) -> AsyncIterator[str]:
+    """A namespace for one test."""
+    async with cluster.namespace() as namespace:
+        yield namespace

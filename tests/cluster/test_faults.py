@@ -1,0 +1,76 @@
+"""What goes away in a cluster and comes back: the agent by an upgrade, a whole node, the API server."""
+
+import time
+
+import anyio
+
+from tests.cluster.agent import CARDS, Agent
+from tests.cluster.cluster import Cluster
+from tests.cluster.devices import allocatable_now, held, watch_allocatable
+from tests.cluster.pods import deployment, job, pod_spec, runs
+from tests.scenarios.eventually import eventually
+
+API_SERVER_AWAY_S = 60.0
+
+
+async def test_an_upgrade_under_running_pods_loses_no_card(cluster: Cluster, agent: Agent, namespace: str) -> None:
+    await cluster.apply(deployment(namespace, "two", 2, pod_spec(2)))
+    pods = await runs(cluster, namespace, 2)
+    before = await held(cluster.npu_node, namespace)
+    async with watch_allocatable(cluster.npu_node):
+        await agent.upgrade()
+        await agent.is_up()
+        await eventually(lambda: allocatable_now(cluster.npu_node), lambda count: count == CARDS)
+    assert await held(cluster.npu_node, namespace) == before
+    assert [_containers(pod) for pod in await runs(cluster, namespace, 2)] == [_containers(pod) for pod in pods]
+
+
+async def test_a_node_whose_power_went_comes_back_with_its_deployment(cluster: Cluster, agent: Agent, namespace: str) -> None:
+    node = cluster.npu_node
+    await cluster.apply(deployment(namespace, "two", 2, pod_spec(2)))
+    await runs(cluster, namespace, 2)
+    await node.kill_everything()
+    await eventually(node.is_ready, lambda ready: not ready, within_s=60)
+    await node.start_all()
+    await eventually(node.is_ready, bool, within_s=60)
+    await agent.is_up()
+    available = ("wait", "--for=jsonpath={.status.availableReplicas}=2", "deployment/two", "--timeout=60s")
+    await cluster.kubectl("-n", namespace, *available, within_s=70)
+    by_pod = await held(node, namespace)
+    running = {pod["metadata"]["name"] for pod in await runs(cluster, namespace, 2)}
+    first, second = (by_pod[name] for name in running)
+    assert len(first) == len(second) == 2
+    assert not first & second
+
+
+async def test_kubelet_has_all_cards_while_the_api_server_is_away(cluster: Cluster, agent: Agent, namespace: str) -> None:
+    node, tree = cluster.npu_node, cluster.cards.tree
+    await cluster.apply(deployment(namespace, "one", 1, pod_spec(1)))
+    pods = await runs(cluster, namespace, 1)
+    before = await held(node, namespace)
+    card = min(cluster.cards.cards.values(), key=lambda card: card.index or 0)
+    began = time.monotonic()
+    await cluster.control.kill_api_server()
+    try:
+        async with watch_allocatable(node) as watch:
+            await anyio.sleep(API_SERVER_AWAY_S / 2)
+        assert watch.least == CARDS
+        # A card that fails and heals meanwhile does so for kubelet too.
+        tree.set(card, "device_state", "1\n")
+        await eventually(lambda: allocatable_now(node), lambda count: count == CARDS - 1, within_s=30)
+        tree.set(card, "device_state", "0\n")
+        await eventually(lambda: allocatable_now(node), lambda count: count == CARDS, within_s=30)
+        await anyio.sleep(max(0.0, began + API_SERVER_AWAY_S - time.monotonic()))
+    finally:
+        await cluster.control.start_api_server()
+    assert await held(node, namespace) == before
+    # Kubelet, scheduler and controllers ask again within a minute, each in its time.
+    await cluster.apply(job(namespace, "after", pod_spec(1, command=["true"])))
+    await cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/after", "--timeout=120s", within_s=130)
+    assert [_containers(pod) for pod in await runs(cluster, namespace, 1)] == [_containers(pod) for pod in pods]
+
+
+def _containers(pod: dict[str, object]) -> object:
+    status = pod["status"]
+    assert isinstance(status, dict)
+    return [status_of["containerID"] for status_of in status["containerStatuses"]]
