@@ -29,6 +29,9 @@ e2e-cluster: $(READY) ## Run the scenarios of a whole cluster, of Kubernetes 1.3
 	@KUBERNETES="$(KUBERNETES)" $(BIN)/python -m tests.e2e.programs --cluster
 	KUBERNETES="$(KUBERNETES)" $(BIN)/pytest -q -m cluster tests/cluster
 
+e2e-image: $(READY) ## Run the tests of the single binary and of the image (root; builds them once)
+	$(BIN)/pytest -q -m image tests/container
+
 kubelets: $(READY) ## Run the scenarios on kubelet's own device manager, all versions or VERSIONS="1.28.15 1.36.3" (root; builds them once)
 	@$(BIN)/python -m tests.kubelets.build $(VERSIONS)
 	KUBELET_VERSIONS="$(VERSIONS)" $(BIN)/pytest -q -m kubelets tests/kubelets
@@ -51,7 +54,7 @@ bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 wheel: $(READY) ## Build dist/npu_agent-VERSION-py3-none-any.whl
 	$(BIN)/python -c "import flit_core.buildapi, pathlib; pathlib.Path('dist').mkdir(exist_ok=True); print('dist/' + flit_core.buildapi.build_wheel('dist'))"
 
-.PHONY: binary image reproducible
+.PHONY: binary image reproducible e2e-image
 binary: ## Build dist/npu-agent, one file for hosts, and dist/npu-agent.folder/, which the image has
 	@$(PYTHON) -m container.binary $(if $(BACKENDS),--backends $(BACKENDS))
 

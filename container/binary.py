@@ -22,6 +22,9 @@ FOLDER = "npu-agent.folder"
 INVENTORY = "npu-agent.inventory.json"
 """What the programs are made of, for whoever lists it (container/sbom.py)."""
 
+INSTALLED = "installed.json"
+"""pip's report of what it installed into the environment, with the digest of each file that it fetched."""
+
 _PROGRAMS = {"objcopy": "binutils", "strip": "binutils", "objdump": "binutils", "ldd": "libc-bin"}
 
 
@@ -53,6 +56,7 @@ def build(target: Path, work: Path, *, backends: Path | None = None) -> bool:
         "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH") or commit_time(),
         "PYINSTALLER_CONFIG_DIR": str(work / "pyinstaller"),  # it keeps stripped libraries, by a name that says nothing of their content
         "NPU_AGENT_INVENTORY": str(fresh / INVENTORY),
+        "NPU_AGENT_INSTALLED": str(work / INSTALLED),
         "NPU_AGENT_OTHER_BACKENDS": "1" if backends else "",
     }
     folders = ("--distpath", str(fresh), "--workpath", str(work / "pyinstaller"))
@@ -86,9 +90,14 @@ def sources() -> Iterator[Path]:
 
 
 def _inputs(backends: Path | None) -> str:
-    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode())
-    for path in (*sources(), *([backends] if backends else [])):
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest_of(*sources(), *([backends] if backends else []), said=f"{sys.version} {sys.base_prefix}")
+
+
+def digest_of(*files: Path, said: str) -> str:
+    """Return a digest that changes with the name or content of any of the files, and with what is said beside them."""
+    digest = hashlib.sha256(said.encode())
+    for path in files:
+        digest.update(f"{path}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
@@ -97,14 +106,14 @@ def _environment(work: Path, backends: Path | None) -> Path:
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode() + (backends.read_bytes() if backends else b"")).hexdigest()
     folder, made_of = work / "venv", work / "venv.inputs"
     python = folder / "bin" / "python"
-    if made_of.exists() and made_of.read_text() == wanted and python.exists():
+    if made_of.exists() and made_of.read_text() == wanted and python.exists() and (work / INSTALLED).exists():
         return python
     made_of.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     venv.create(folder, with_pip=True)
     pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
-    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(REQUIREMENTS))
+    run(*pip, "--require-hashes", "--only-binary", ":all:", "--report", str(work / INSTALLED), "-r", str(REQUIREMENTS))
     if backends:
         run(*pip, "--no-deps", "-r", str(backends.resolve()))
     made_of.write_text(wanted)

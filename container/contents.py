@@ -6,6 +6,7 @@ It is imported by npu-agent.spec, with PyInstaller's Python.
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions, entry_points
@@ -66,19 +67,22 @@ def other_backends() -> dict[str, set[str]]:
 def write_inventory(path: Path, files: Iterable[str]) -> None:
     """Write which distributions, and which shared libraries of the machine, the files that were taken along are of.
 
-    `distributions` are names and versions as installed; `libraries` are paths on the machine that built it, Python's own left out.
+    `distributions` are those that were installed, each with its version and the SHA-256 of the file that it came in; `libraries` are paths
+    on the machine that built it, those of distributions and of Python's own modules left out.
     """
+    fetched = _fetched(Path(os.environ["NPU_AGENT_INSTALLED"]))
     taken = {os.path.realpath(file) for file in files if file}
-    found = {}
+    found = {"pyinstaller": fetched["pyinstaller"]}  # its loader starts the program
     for distribution in distributions():
         if taken & _files(distribution):
-            found[distribution.name.lower()] = distribution.version
+            name = normalized(distribution.name)
+            found[name] = fetched.get(name, {"version": distribution.version})
     prefix = os.path.realpath(sys.prefix)
     libraries = sorted(file for file in taken if ".so" in Path(file).name and not file.startswith(prefix) and "/lib-dynload/" not in file)
     inventory = {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "distributions": dict(sorted({**found, "pyinstaller": _version("pyinstaller")}.items())),  # its loader starts the program
+        "distributions": dict(sorted(found.items())),
         "libraries": libraries,
     }
     path.write_text(json.dumps(inventory, indent=2) + "\n", encoding="utf-8")
@@ -88,5 +92,17 @@ def _files(distribution: Distribution) -> set[str]:
     return {os.path.realpath(str(distribution.locate_file(file))) for file in distribution.files or ()}
 
 
-def _version(name: str) -> str:
-    return next(each.version for each in distributions(name=name))
+def _fetched(report: Path) -> dict[str, dict[str, str]]:
+    installed = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return {
+        normalized(each["metadata"]["name"]): {
+            "version": each["metadata"]["version"],
+            "sha256": each["download_info"]["archive_info"]["hash"].removeprefix("sha256="),
+        }
+        for each in installed
+    }
+
+
+def normalized(name: str) -> str:
+    """Return the name of a distribution as lock files and package URLs spell it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

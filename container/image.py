@@ -6,70 +6,85 @@ and, for the base, mmdebstrap; what is kept between two runs lies in a cache out
 
 import argparse
 import ast
+import fcntl
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from container import base, binary
+from container import base, binary, sbom
 
 ARCHIVE = "npu-agent-image.tar"
-INVENTORY = "npu-agent-image.inventory.json"
+CONTAINERFILE = binary.ROOT / "container" / "Containerfile"
 
-_DEBIAN = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+PROGRAMS = ("buildah", "mmdebstrap")
+"""What builds it, by the names of Debian's packages and of the programs in them."""
+
 _PASSED_ON = ("PIP_INDEX_URL", "PIP_CERT")
 
 
 def build(target: Path, *, name: str, from_base: str = "") -> str:
-    """Build the image into `target`, named `name`; return the digest of its manifest. Raises CannotBuild."""
-    prepare()
+    """Build the image into `target`, named `name`, unless it is there and nothing has changed; return the digest of its manifest.
+
+    Beside the archive lies what it is made of (container/sbom.py). Raises CannotBuild.
+    """
+    prepare(*PROGRAMS)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npu-agent" / "image"
     cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(target, cache, name, from_base)
+
+
+def _build(target: Path, cache: Path, name: str, from_base: str) -> str:
     store = ("--root", str(cache / "storage"), "--runroot", str(cache / "run"), "--storage-driver", "vfs")
 
     def buildah(*argv: str) -> str:
         return _output("buildah", *store, *argv)
 
-    chosen = from_base or base.made_of_packages(buildah, cache)
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or binary.commit_time()
     arguments = {
-        "BASE": chosen,
+        "BASE": from_base or base.made_of_packages(buildah, cache),
         "SOURCE_DATE_EPOCH": epoch,
         "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
         "VERSION": version(),
         "REVISION": revision(),
-        **{variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ},
     }
-    with_arguments = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
-    # Who is trusted on this machine is trusted there: the connections of some networks are opened on the way.
-    certificates = arguments.get("PIP_CERT", "")
-    mounts = ("--volume", f"{certificates}:{certificates}:ro") if certificates else ()
+    archive, built_of, document = target / ARCHIVE, target / ".npu-agent-image.inputs", target / sbom.NAME
+    inputs = binary.digest_of(CONTAINERFILE, *binary.sources(), said=f"{name} {sorted(arguments.items())}")
+    if archive.exists() and document.exists() and built_of.exists() and built_of.read_text().split()[0] == inputs:
+        return built_of.read_text().split()[1]
+    for stale in (built_of, archive, document):
+        stale.unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    built = target / ".built"
-    shutil.rmtree(built, ignore_errors=True)
-    built.mkdir()
-    archive = target / ARCHIVE
-    archive.unlink(missing_ok=True)
-    try:
-        options = ("--isolation", "chroot", "--timestamp", epoch, "--identity-label=false", "--file", "container/Containerfile")
-        buildah("bud", *options, *mounts, "--volume", f"{built}:/built", *with_arguments, "--tag", name, str(binary.ROOT))
-        buildah("push", "--quiet", "--digestfile", str(built / "digest"), name, f"docker-archive:{archive}:{name}")
+    with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as built:
+        arguments |= {variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ}
+        mounts = ["--volume", f"{built}:/built"]
+        if certificates := arguments.get("PIP_CERT"):
+            mounts += ["--volume", f"{certificates}:{certificates}:ro"]
+        with_arguments = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
+        options = ("--isolation", "chroot", "--timestamp", epoch, "--identity-label=false", "--file", str(CONTAINERFILE))
+        buildah("bud", *options, *mounts, *with_arguments, "--tag", name, str(binary.ROOT))
+        buildah("push", "--quiet", "--digestfile", f"{built}/digest", name, f"docker-archive:{archive}:{name}")
         buildah("rmi", "--force", name)
-        (built / binary.INVENTORY).replace(target / INVENTORY)
-        return (built / "digest").read_text()
-    finally:
-        shutil.rmtree(built, ignore_errors=True)
+        digest = Path(built, "digest").read_text()
+        inventory = json.loads(Path(built, binary.INVENTORY).read_text(encoding="utf-8"))
+    sbom.write(document, sbom.document(inventory, version=version(), digest=digest, created=arguments["CREATED"]))
+    built_of.write_text(f"{inputs} {digest}")
+    return digest
 
 
-def prepare() -> None:
-    """Install what is missing. Raises CannotBuild where that cannot be done."""
+def prepare(*programs: str) -> None:
+    """Install what of the programs is missing, by Debian's packages of the same names. Raises CannotBuild where that cannot be done."""
     if os.geteuid() != 0:
         raise binary.CannotBuild(
             "the image is built as root: run make image as root, or build container/Containerfile with a builder of yours"
         )
-    missing = [package for program, package in _DEBIAN.items() if not shutil.which(program)]
+    missing = [program for program in programs if not shutil.which(program)]
     if not missing:
         return
     if not shutil.which("apt-get"):
@@ -78,6 +93,11 @@ def prepare() -> None:
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     binary.run("apt-get", "update", "-qq", env=quietly)
     binary.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing, env=quietly)
+
+
+def name() -> str:
+    """Return what the image is called unless it is said: a name that no registry has, since it is on no registry."""
+    return f"localhost/npu-agent:{version()}"
 
 
 def version() -> str:
@@ -106,14 +126,14 @@ def main() -> None:
     """Build what the command line says and tell its digest."""
     parser = argparse.ArgumentParser(description="Build the image of the agent.")
     parser.add_argument("--target", type=Path, default=binary.ROOT / "dist")
-    parser.add_argument("--name", default=f"localhost/npu-agent:{version()}", help="what the image is called where it is loaded")
+    parser.add_argument("--name", default=name(), help="what the image is called where it is loaded")
     parser.add_argument("--base", default="", help="an image to build in, instead of one of Debian packages")
     options = parser.parse_args()
     try:
         digest = build(options.target.resolve(), name=options.name, from_base=options.base)
     except binary.CannotBuild as problem:
         sys.exit(f"image: {problem}")
-    print(f"{options.target / ARCHIVE} is {options.name}, {digest}")
+    print(f"{options.target / ARCHIVE} is {options.name}, {digest}; what it is made of is in {sbom.NAME}")
 
 
 if __name__ == "__main__":

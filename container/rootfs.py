@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def linked_with(path: Path, *, beside: Path | None) -> set[Path]:
 
 
 def package_of(path: Path) -> dict[str, str]:
-    """Return name, version and architecture of the Debian package that a file of this machine is of, or nothing if it is of none."""
+    """Return what is known of the package of Debian or the like that a file of this machine is of, or nothing if it is of none."""
     if not shutil.which("dpkg-query"):
         return {}
     # Debian keeps libraries in /usr/lib and packages name some of them by /lib, which leads there.
@@ -64,10 +65,14 @@ def package_of(path: Path) -> dict[str, str]:
         asked = subprocess.run(("dpkg-query", "--search", name), capture_output=True, text=True, check=False)
         if asked.returncode == 0:
             package = asked.stdout.partition(": ")[0].split(",")[0]
-            show = ("dpkg-query", "--show", "--showformat=${Package} ${Version} ${Architecture} ${source:Package}", package)
+            show = ("dpkg-query", "--show", "--showformat=${Package} ${Version} ${Architecture}", package)
             words = subprocess.run(show, capture_output=True, text=True, check=True).stdout.split()
-            return dict(zip(("package", "version", "architecture", "source"), words, strict=True))
+            return {"distribution": _distribution(), **dict(zip(("package", "version", "architecture"), words, strict=True))}
     return {}
+
+
+def _distribution() -> str:
+    return platform.freedesktop_os_release()["ID"]
 
 
 if __name__ == "__main__":
