@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,20 +19,14 @@ from npu_agent.config.configuration import Configuration
 from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.service import AgentSocket, serving
 from npu_agent.control.status import Process, status_of
-from npu_agent.core.errors import NpuAgentError
-from npu_agent.core.pool import Pool
+from npu_agent.core.errors import NpuAgentError, alone
 from npu_agent.core.registration import Registration
 from npu_agent.core.state import Holders
-from npu_agent.deviceplugin.comparison import SharedAnswer
-from npu_agent.deviceplugin.errors import FolderUnlinked
-from npu_agent.deviceplugin.folder import identity
-from npu_agent.deviceplugin.link import KubeletLink
-from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
-from npu_agent.flow.tending import Tending
+from npu_agent.flow.endless import TaskEnded, without_end
 from npu_agent.host.reaper import reap_orphans
-from npu_agent.host.watching import watch_folder
 from npu_agent.instance import Instance, only_instance
+from npu_agent.links import Links
 from npu_agent.node.look import look
 from npu_agent.node.making import wanted_backends
 from npu_agent.node.node import Node
@@ -54,10 +48,6 @@ log = logging.getLogger(__name__)
 
 class NoDevice(NpuAgentError):
     """There is no accelerator, and the configuration says that the agent is to end then (`fail_on_no_device`)."""
-
-
-class TaskEnded(Exception):
-    """A task that runs for as long as the agent ended by itself: a fault of ours, which ends the agent rather than half of its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +89,12 @@ async def serve(options: Options) -> None:
                 ended = anyio.Event()
                 tasks.start_soon(_end_by_signal, signals, tasks.cancel_scope, ended)
                 if os.getpid() == 1:
-                    tasks.start_soon(_without_end, reap_orphans)
+                    tasks.start_soon(without_end, reap_orphans)
                 await _serve(options, ended)
                 ended.set()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
-            raise _alone(errors) from None
+            raise alone(errors) from None
     if not ended.is_set():
         raise TaskEnded("a task was cancelled by something else than the agent")
 
@@ -141,38 +131,29 @@ class _Agent:
             store=instance,
             allow_plain_files=options.allow_plain_files,
         )
-        self._pools: dict[str, Current[Pool]] = {}
-        self._links: dict[str, KubeletLink] = {}
-        self._ask_kubelet = SharedAnswer(self._allocatable)
+        self._links = Links(options.device_plugins, self._node, instance, self._pod_resources, self._count_one)
         self._ready = anyio.Event()
-        self._offered: Current[Mapping[str, str]] = Current({})
-        """The resources that there are; a link is tended for each."""
         self._changes = Current(0)
-        self._kubelet: object = None
         self._ended = ended
 
     async def run(self, socket: AgentSocket) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_without_end, keep_journal, self._node.state)
-            tasks.start_soon(_without_end, self._node.run, self._ready)
-            tasks.start_soon(_without_end, self._instance.look_after, socket.listen, self._node.writer.tell)
+            tasks.start_soon(without_end, keep_journal, self._node.state)
+            tasks.start_soon(without_end, self._node.run, self._ready)
+            tasks.start_soon(without_end, self._instance.look_after, socket.listen, self._node.writer.tell)
             tasks.start_soon(self._count, self._node.state)
             await self._ready.wait()
-            self._changes.set(self._changes.value + 1)
+            self._count_one()
             found = len(self._node.state.value.inventory)
             if not found and self._options.configuration.fail_on_no_device:
                 names = ", ".join(self._node.backends.value)
                 raise NoDevice(f"no accelerator was found by {names}, and fail_on_no_device is set")
             log.info("found %d accelerators by %s", found, ", ".join(self._node.backends.value))
-            remove_stale_sockets(self._options.device_plugins)
-            tasks.start_soon(_without_end, self._follow_plan)
-            tasks.start_soon(_without_end, Tending(self._offered, self._link, self._link_ended).run)
-            tell = partial(self._node.writer.tell, "watching kubelet's folder")
+            tasks.start_soon(without_end, self._links.run)
             if self._options.configuration.cluster.is_on:
-                tasks.start_soon(_without_end, self._tell_cluster)
-            tasks.start_soon(_without_end, watch_folder, self._options.device_plugins, self._ring, tell)
+                tasks.start_soon(without_end, self._tell_cluster)
             if self._options.http is not None:
-                tasks.start_soon(_without_end, self._serve_http, self._options.http)
+                tasks.start_soon(without_end, self._serve_http, self._options.http)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 
@@ -212,12 +193,12 @@ class _Agent:
 
     def _registrations(self) -> Mapping[str, Registration] | None:
         """Return how the resources stand that have a link, None before the node has been looked at."""
-        return {name: link.registration.value for name, link in self._links.items()} if self._ready.is_set() else None
+        return self._links.registrations() if self._ready.is_set() else None
 
     def _own_sockets(self) -> frozenset[Path]:
         """Return the files of our sockets that are there."""
         own = self._options.runtime_dir / SOCKET_NAME
-        return frozenset([path for link in self._links.values() if (path := link.own_socket)] + ([own] if own.exists() else []))
+        return self._links.sockets() | ({own} if own.exists() else set())
 
     async def _serve_http(self, address: "Address") -> None:
         # Whoever only asks must not have the first registration wait for these imports. An agent without HTTP does not pay for them.
@@ -229,51 +210,6 @@ class _Agent:
 
         await serve_http(address, routes(self.probes), partial(self._node.writer.tell, "HTTP"))
 
-    async def _follow_plan(self) -> None:
-        async for state in self._node.state.follow():
-            pools = state.plan.pools
-            for name, pool in pools.items():
-                if name in self._pools:
-                    self._pools[name].set(pool)
-                else:
-                    self._pools[name] = Current(pool)
-            self._offer()
-
-    def _offer(self) -> None:
-        """Have a link for each resource, unless another agent serves this kubelet."""
-        other = self._instance.take_kubelet_folder()
-        self._node.writer.tell("kubelet's folder", other)
-        self._offered.set({} if other else {name: name for name in self._node.state.value.plan.pools})
-
-    async def _link(self, resource: str, _: str) -> None:
-        link = KubeletLink(
-            self._options.device_plugins,
-            self._pools[resource],
-            self._node.allocator,
-            tell=partial(self._node.writer.tell, f"resource {resource}"),
-            ask=self._ask_kubelet,
-        )
-        self._links[resource] = link
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._count, link.registration)
-                await link.run()
-        finally:
-            del self._links[resource]
-            self._changes.set(self._changes.value + 1)
-
-    async def _allocatable(self) -> Mapping[str, frozenset[str]] | None:
-        try:
-            return await self._pod_resources.allocatable()
-        except HoldersUnknown:
-            return None
-
-    def _link_ended(self, resource: str, error: Exception | None) -> None:
-        cause = _alone(error) if isinstance(error, ExceptionGroup) else error
-        if isinstance(cause, FolderUnlinked):
-            raise cause
-        log.error("the link of %s failed and is made again", resource, exc_info=error)
-
     async def _tell_cluster(self) -> None:
         # Imported where it is on: a client and TLS take 3 MiB (docs/decisions/0013-own-client.md).
         from npu_agent.cluster.outputs import tell_cluster
@@ -281,19 +217,12 @@ class _Agent:
         options, node = self._options, self._node
         await tell_cluster(node.state, node.writer.tell, options.configuration.cluster, options.node_name, options.kubeconfig)
 
-    def _ring(self) -> None:
-        kubelet = identity(self._options.device_plugins / "kubelet.sock")
-        if kubelet != self._kubelet:
-            self._kubelet = kubelet
-            self._node.kubelet_changed()
-        if not self._instance.kubelet_lock.is_held():
-            self._offer()
-        for link in self._links.values():
-            link.ring()
-
     async def _count(self, value: Current[Any]) -> None:
         async for _ in value.follow():
-            self._changes.set(self._changes.value + 1)
+            self._count_one()
+
+    def _count_one(self) -> None:
+        self._changes.set(self._changes.value + 1)
 
 
 async def _ask(pod_resources: PodResources) -> tuple[Holders | None, str]:
@@ -311,21 +240,3 @@ async def _end_by_signal(signals: Any, scope: anyio.CancelScope, ended: anyio.Ev
         log.info("%s: ending in order", signal.Signals(number).name)
         ended.set()
         scope.cancel()
-
-
-async def _without_end(task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-    await task(*arguments)
-    raise TaskEnded(f"{getattr(task, '__qualname__', task)} ended by itself")
-
-
-def _alone(error: BaseException) -> BaseException:
-    """Return the first error of ours in a group of errors, else the group: a fault of ours is told with all of it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    expected = error.subgroup(NpuAgentError)
-    if expected is None:
-        return error
-    first: BaseException = expected
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

@@ -19,3 +19,16 @@ class AllocationError(NpuAgentError):
 
 class CommandRefused(NpuAgentError):
     """A backend cannot carry out a command; the text is for whoever asked."""
+
+
+def alone(error: BaseException) -> BaseException:
+    """Return the first error of ours in a group of errors, else the group: a fault of ours is told with all of it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    expected = error.subgroup(NpuAgentError)
+    if expected is None:
+        return error
+    first: BaseException = expected
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
