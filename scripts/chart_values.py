@@ -28,9 +28,9 @@ def described(text: str) -> Meta:
 class Image(Section):
     """Where an image comes from."""
 
-    repository: Annotated[Text, described("the image without its tag; push what `make image` builds to where your nodes can fetch it")] = (
-        "npu-agent"
-    )
+    repository: Annotated[
+        Text, described("the image without its tag, as `make image` names it; push it to where your nodes can fetch it")
+    ] = "localhost/npu-agent"
     tag: Annotated[str, described("its tag, also with a digest (`0.1.0@sha256:…`); the chart's appVersion if empty")] = ""
     pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], described("when kubelet fetches it")] = "IfNotPresent"
 

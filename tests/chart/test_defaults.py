@@ -71,7 +71,9 @@ def test_the_configuration_is_a_folder_and_means_the_defaults(defaults: Renderin
 
 def test_what_the_container_runs_is_a_command_that_the_program_takes(chart: Chart) -> None:
     commands = typer.main.get_command(app)
-    name, *arguments = chart.render({"log": {"level": "debug", "format": "json"}}).container["args"]
+    container = chart.render({"log": {"level": "debug", "format": "json"}}).container
+    assert container["command"] == ["npu-agent"]
+    name, *arguments = container["args"]
     assert name == "serve"
     assert isinstance(commands, typer.core.TyperGroup)
     serve = commands.get_command(commands.make_context("npu-agent", [], resilient_parsing=True), name)
@@ -89,8 +91,8 @@ def test_the_job_of_helm_test_asks_for_one_device(defaults: Rendering) -> None:
     (job,) = defaults.hook("test")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["resources"] == {"limits": {"furiosa.ai/npu": 1}}
-    assert container["image"] == defaults.container["image"] == f"npu-agent:{__version__}"
-    assert container["args"] == ["version"]
+    assert container["image"] == defaults.container["image"] == f"localhost/npu-agent:{__version__}"
+    assert container["command"] == ["npu-agent", "version"]
 
 
 def test_the_chart_has_the_version_of_the_agent() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from npu_agent.config.cluster import ClusterSettings, NodeTaint
 from npu_agent.config.reading import parse
 from tests.chart.rendering import CHART, Chart, Refused
 
@@ -77,6 +78,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "nfd.nodeLabels": {"nfd.enabled": True},
     "test.image.tag": {"test.image.repository": "busybox"},
     "cleanup.enabled": {"cluster.labels": "apply"},
+    "extraVolumeMounts": {"extraVolumes": [{"name": "families", "configMap": {"name": "families"}}]},
 }
 """What a value does something with."""
 CHANGE_NOTHING = {"updateStrategy.rollingUpdate.maxSurge", "notes.lookup", "global"}
@@ -141,6 +143,24 @@ def test_a_folder_of_kubelet_that_is_not_there_is_not_made(chart: Chart) -> None
         "sys": "Directory",
         "dev": "Directory",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        ({}, ClusterSettings()),
+        ({"labels": False}, ClusterSettings()),
+        ({"labels": "apply"}, ClusterSettings(labels="apply")),
+        ({"labels": "node-feature", "prefix": "npu.example.org"}, ClusterSettings(labels="node-feature", prefix="npu.example.org")),
+        ({"labels": "nfd-file", "nfdFolder": "/etc/nfd"}, ClusterSettings(labels="nfd-file", nfd_folder="/etc/nfd")),
+        ({"taint": {"enabled": True}}, ClusterSettings(taint=NodeTaint())),
+        ({"taint": {"enabled": True, "value": "", "effect": "NoExecute"}}, ClusterSettings(taint=NodeTaint(value="", effect="NoExecute"))),
+    ],
+)
+def test_what_the_cluster_is_told_is_in_the_configuration_of_the_agent(
+    chart: Chart, values: dict[str, Any], meant: ClusterSettings
+) -> None:
+    assert parse(chart.render({"cluster": values}).config, "config.yaml").cluster == meant
 
 
 def test_pods_have_a_token_only_where_the_agent_talks_to_the_api_server(chart: Chart) -> None:
@@ -255,5 +275,5 @@ def test_what_agents_put_on_nodes_is_taken_away_before_the_release_goes(chart: C
 
 
 def test_where_nothing_is_put_on_nodes_there_is_nothing_to_take_away(chart: Chart) -> None:
-    for cluster in ({"labels": "off"}, {"labels": "nfd-file"}):
+    for cluster in ({"labels": "off"}, {"labels": "nfd-file"}, {"labels": "node-feature"}):
         assert not chart.render({"cluster": cluster}).hook("pre-delete")

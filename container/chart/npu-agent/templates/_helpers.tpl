@@ -43,6 +43,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if or (has (include "npu-agent.clusterLabels" .) (list "apply" "node-feature")) .Values.cluster.taint.enabled -}}true{{- end -}}
 {{- end -}}
 
+{{- /* "true" where agents write Node objects. A NodeFeature goes with its pod, and NFD takes back what it said. */ -}}
+{{- define "npu-agent.changesNodes" -}}
+{{- if or (eq (include "npu-agent.clusterLabels" .) "apply") .Values.cluster.taint.enabled -}}true{{- end -}}
+{{- end -}}
+
 {{- define "npu-agent.configMapName" -}}
 {{- .Values.config.name | default (include "npu-agent.fullname" .) -}}
 {{- end -}}
