@@ -79,3 +79,7 @@ class Chart:
         if done.returncode != 0:
             raise Refused(done.stderr.strip())
         return Rendering(tuple(item for item in yaml.safe_load_all(done.stdout) if item))
+
+    def help(self, command: str) -> str:
+        """Return what helm says of one of its commands."""
+        return subprocess.run((str(self._helm), command, "--help"), capture_output=True, text=True, check=True).stdout
