@@ -80,6 +80,13 @@ class Cluster(Section):
     prefix: Annotated[Prefix, described("the prefix of the labels that are the same for all vendors; the agent's own default if empty")] = (
         ""
     )
+    domains: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]],
+        described(
+            "the domains of the vendors' labels; beside `prefix` and `npu-agent.io` an agent may change none of any other domain,"
+            " so add those of family files of your own"
+        ),
+    ] = msgspec.field(default_factory=lambda: ["furiosa.ai", "beta.furiosa.ai"])
     nfd_folder: Annotated[Absolute, described("the folder of NFD's feature files on the host, for `nfd-file`")] = (
         "/etc/kubernetes/node-feature-discovery/features.d"
     )

@@ -74,10 +74,9 @@ def manifest(node: str, namespace: str, features: Features, identity: Identity) 
     if identity.pod:
         metadata["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": identity.pod, "uid": identity.pod_uid}]
     elements = [{"attributes": dict(card)} for card in features.cards]
-    spec = {
-        "labels": dict(features.labels),
-        "features": {"flags": {}, "attributes": {}, "instances": {INSTANCES: {"elements": elements}}},
-    }
+    spec: dict[str, Any] = {"features": {"flags": {}, "attributes": {}, "instances": {INSTANCES: {"elements": elements}}}}
+    if features.labels:  # a mapping whose last key goes by apply becomes null, which the kind does not take
+        spec["labels"] = dict(features.labels)
     return {"apiVersion": "nfd.k8s-sigs.io/v1alpha1", "kind": "NodeFeature", "metadata": metadata, "spec": spec}
 
 
@@ -97,7 +96,7 @@ def attributes(card: Accelerator) -> Mapping[str, str]:
 
 def _says(there: Object, own: Object) -> bool:
     """Return whether the object that is there says what `own` does; what others added to its labels is theirs."""
-    if not there or there.get("spec", {}).get("labels", {}) != own["spec"]["labels"]:
+    if not there or there.get("spec", {}).get("labels", {}) != own["spec"].get("labels", {}):
         return False
     instances = there["spec"].get("features", {}).get("instances", {})
     if instances.get(INSTANCES, {}).get("elements", []) != own["spec"]["features"]["instances"][INSTANCES]["elements"]:

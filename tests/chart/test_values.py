@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Any] = {
     "config.data": {"probe_interval_s": 0.5},
     "cluster.labels": "apply",
     "cluster.prefix": "npu.example.org",
+    "cluster.domains": ["npu.example.org"],
     "cluster.nfdFolder": "/etc/nfd",
     "cluster.taint.enabled": True,
     "cluster.taint.key": "npu.example.org/taken",
@@ -71,6 +72,7 @@ EXAMPLES: dict[str, Any] = {
 }
 NEEDED: dict[str, dict[str, Any]] = {
     "cluster.prefix": {"cluster.labels": "apply"},
+    "cluster.domains": {"cluster.labels": "apply"},
     "cluster.nfdFolder": {"cluster.labels": "nfd-file"},
     "cluster.taint.key": {"cluster.taint.enabled": True},
     "cluster.taint.value": {"cluster.taint.enabled": True},
@@ -176,6 +178,21 @@ def test_pods_have_a_token_only_where_the_agent_talks_to_the_api_server(chart: C
         )
     }
     assert list(with_token.values()) == [False, False, False, True, True, True]
+
+
+def test_the_rights_of_the_pods_are_those_that_each_way_needs(chart: Chart) -> None:
+    def rights(cluster: dict[str, Any]) -> dict[str, list[str]]:
+        rendered = chart.render({"cluster": cluster})
+        return {
+            f"{role['kind']} {rule['resources'][0]}": rule["verbs"]
+            for kind in ("ClusterRole", "Role")
+            for role in rendered.all_of(kind)
+            for rule in role["rules"]
+        }
+
+    assert rights({"labels": "off"}) == rights({"labels": "nfd-file"}) == {}
+    assert rights({"labels": "apply"}) == rights({"taint": {"enabled": True}}) == {"ClusterRole nodes": ["get", "patch"]}
+    assert rights({"labels": "node-feature"}) == {"Role nodefeatures": ["get", "create", "patch"]}
 
 
 def test_the_file_of_nfd_can_be_written_where_it_is_wanted(chart: Chart) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.cluster import checkout
 from tests.cluster.agent import Agent
+from tests.cluster.api_server import RealApiServer, api_server
 from tests.cluster.cluster import Cluster
 from tests.e2e.go_programs import CannotPrepare
 from tests.e2e.programs import KUBELET_VERSION, prepare
@@ -37,6 +38,13 @@ def programs(kubernetes: str) -> Path:
         return prepare(kubernetes, cluster=True)
     except CannotPrepare as problem:
         pytest.exit(f"cluster: {problem}", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def real_api(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApiServer]:
+    """An API server alone, for what needs no node."""
+    with api_server(programs, tmp_path_factory.mktemp("api-server")) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
