@@ -1,17 +1,14 @@
 """The base in which the image is built where no registry is reached: Debian's Python, made of Debian packages by mmdebstrap, once."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from container import binary
+from container.builder import Buildah
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "libpython3.11", "binutils", "ca-certificates")
 """Python and its shared library, pip by way of venv, what PyInstaller takes programs apart with, and whom pip trusts."""
-
-Buildah = Callable[..., str]
-"""Runs buildah with arguments and returns what it printed."""
 
 
 def made_of_packages(buildah: Buildah, folder: Path) -> str:

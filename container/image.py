@@ -6,25 +6,19 @@ and, for the base, mmdebstrap; what is kept between two runs lies in a cache out
 
 import argparse
 import ast
-import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from container import base, binary, sbom
+from container import base, binary, builder, sbom
+from container.builder import Buildah
 
 ARCHIVE = "npu-agent-image.tar"
 CONTAINERFILE = binary.ROOT / "container" / "Containerfile"
-
-PROGRAMS = ("buildah", "mmdebstrap")
-"""What builds it, by the names of Debian's packages and of the programs in them."""
-
-_PASSED_ON = ("PIP_INDEX_URL", "PIP_CERT")
 
 
 def build(target: Path, *, name: str, from_base: str = "") -> str:
@@ -32,23 +26,14 @@ def build(target: Path, *, name: str, from_base: str = "") -> str:
 
     Beside the archive lies what it is made of (container/sbom.py). Raises CannotBuild.
     """
-    prepare(*PROGRAMS)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npu-agent" / "image"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _build(target, cache, name, from_base)
+    with builder.opened() as buildah:
+        return _build(buildah, target, name, from_base)
 
 
-def _build(target: Path, cache: Path, name: str, from_base: str) -> str:
-    store = ("--root", str(cache / "storage"), "--runroot", str(cache / "run"), "--storage-driver", "vfs")
-
-    def buildah(*argv: str) -> str:
-        return _output("buildah", *store, *argv)
-
+def _build(buildah: Buildah, target: Path, name: str, from_base: str) -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or binary.commit_time()
     arguments = {
-        "BASE": from_base or base.made_of_packages(buildah, cache),
+        "BASE": from_base or base.made_of_packages(buildah, builder.cache()),
         "SOURCE_DATE_EPOCH": epoch,
         "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
         "VERSION": version(),
@@ -61,14 +46,10 @@ def _build(target: Path, cache: Path, name: str, from_base: str) -> str:
     for stale in (built_of, archive, document):
         stale.unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as built:
-        arguments |= {variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ}
-        mounts = ["--volume", f"{built}:/built"]
-        if certificates := arguments.get("PIP_CERT"):
-            mounts += ["--volume", f"{certificates}:{certificates}:ro"]
+    with tempfile.TemporaryDirectory(dir=builder.cache(), prefix="building-") as built:
         with_arguments = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
-        options = ("--isolation", "chroot", "--timestamp", epoch, "--identity-label=false", "--file", str(CONTAINERFILE))
-        buildah("bud", *options, *mounts, *with_arguments, "--tag", name, str(binary.ROOT))
+        options = ("--volume", f"{built}:/built", "--timestamp", epoch, "--identity-label=false", "--file", str(CONTAINERFILE))
+        buildah("bud", *builder.FETCHING, *options, *with_arguments, "--tag", name, str(binary.ROOT))
         buildah("push", "--quiet", "--digestfile", f"{built}/digest", name, f"docker-archive:{archive}:{name}")
         buildah("rmi", "--force", name)
         digest = Path(built, "digest").read_text()
@@ -76,23 +57,6 @@ def _build(target: Path, cache: Path, name: str, from_base: str) -> str:
     sbom.write(document, sbom.document(inventory, version=version(), digest=digest, created=arguments["CREATED"]))
     built_of.write_text(f"{inputs} {digest}")
     return digest
-
-
-def prepare(*programs: str) -> None:
-    """Install what of the programs is missing, by Debian's packages of the same names. Raises CannotBuild where that cannot be done."""
-    if os.geteuid() != 0:
-        raise binary.CannotBuild(
-            "the image is built as root: run make image as root, or build container/Containerfile with a builder of yours"
-        )
-    missing = [program for program in programs if not shutil.which(program)]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise binary.CannotBuild(f"{' and '.join(missing)} are missing, and there is no apt-get to install them with: run it on Debian 12")
-    print(f"image: installing {' and '.join(missing)}", flush=True)
-    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    binary.run("apt-get", "update", "-qq", env=quietly)
-    binary.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing, env=quietly)
 
 
 def name() -> str:
@@ -112,14 +76,6 @@ def revision() -> str:
         return subprocess.run(("git", "rev-parse", "HEAD"), cwd=binary.ROOT, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
         return ""
-
-
-def _output(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.stderr.write(done.stdout + done.stderr)
-        raise binary.CannotBuild(f"`{' '.join(argv)}` failed with status {done.returncode}")
-    return done.stdout
 
 
 def main() -> None:

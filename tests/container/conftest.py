@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from container import binary, image
+from container import binary, builder, image
 from tests.container.loaded import Image
 
 DIST = binary.ROOT / "dist"
@@ -37,7 +37,7 @@ def programs() -> Programs:
 def loaded() -> Iterator[Image]:
     """The image, unpacked as a container runtime does."""
     try:
-        image.prepare("runc")
+        builder.prepare("runc")
         digest = image.build(DIST, name=image.name())
     except binary.CannotBuild as problem:
         pytest.exit(f"image: {problem}", returncode=1)

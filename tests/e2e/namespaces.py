@@ -14,7 +14,7 @@ import anyio
 
 from tests.e2e import keeper
 
-_CLEAN_UP_S = 30.0
+_CLEAN_UP_S = 180.0  # a large image is tens of thousands of files to remove
 
 
 class Namespaces:
