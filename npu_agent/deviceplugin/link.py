@@ -157,6 +157,7 @@ class KubeletLink:
             stranger=self._comparison.stranger,
             heals=self._heals,
             healed_at=self._healed_at,
+            path=str(self._folder),
         )
 
     def _tell(self, decision: Decision) -> None:

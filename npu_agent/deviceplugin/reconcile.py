@@ -51,7 +51,7 @@ class Folder(Enum):
 class Facts:
     """What is seen at one moment. Times are in seconds of one monotonic clock.
 
-    `kubelet` identifies the socket file of kubelet that is there now (device, inode, time of change), None if there is none, and
+    `path` is where kubelet's folder of device plugins should be. `kubelet` identifies the socket file of kubelet that is there now (device, inode, time of change), None if there is none, and
     `obstacle` says what keeps us from seeing it. `attempted` is the one at which we last tried to register, None before the first
     try. `accepted` says that this try succeeded. Streams and connections are those of the socket that we then registered, `drops`
     the short-lived streams in a row. `outdated` says that kubelet was told other options than those of now.
@@ -82,6 +82,7 @@ class Facts:
     stranger: str = ""
     heals: int = 0
     healed_at: float = 0.0
+    path: str = ""
 
 
 class Step(Enum):
@@ -122,8 +123,10 @@ def decide(facts: Facts) -> Decision:
     if facts.obstacle:
         return Decision(Step.WAIT, facts.obstacle, problem=True)
     if facts.kubelet is None:
-        missing = facts.folder is Folder.MISSING
-        return Decision(Step.WAIT, f"kubelet's {'folder' if missing else 'socket'} is not there: kubelet has not started")
+        missing = (
+            f"kubelet's folder {facts.path} is not there" if facts.folder is Folder.MISSING else f"kubelet's socket is not in {facts.path}"
+        )
+        return Decision(Step.WAIT, f"{missing}: kubelet has not started, or has another folder (--kubelet-dir)")
     if facts.kubelet != facts.attempted:
         return Decision(Step.REGISTER, "kubelet is new")
     due, reason = facts.retry_at, ""  # after a failed try its error stays the reason

@@ -43,7 +43,8 @@ def test_a_kubelet_that_has_not_started_is_waited_for() -> None:
 
 
 def test_a_folder_that_is_not_there_is_waited_for() -> None:
-    assert "folder is not there" in decided(folder=Folder.MISSING, kubelet=None, streams=0).reason
+    reason = decided(folder=Folder.MISSING, kubelet=None, streams=0, path="/k").reason
+    assert reason == "kubelet's folder /k is not there: kubelet has not started, or has another folder (--kubelet-dir)"
 
 
 @pytest.mark.parametrize("streams", [0, 1])
@@ -133,8 +134,8 @@ def test_other_options_are_told_by_another_registration() -> None:
     [
         ({"folder": Folder.UNLINKED, "streams": 0}, Decision(Step.EXIT, "the folder was deleted below our mount")),
         (
-            {"kubelet": None, "streams": 0},
-            Decision(Step.WAIT, "kubelet's socket is not there: kubelet has not started"),
+            {"kubelet": None, "streams": 0, "path": "/k"},
+            Decision(Step.WAIT, "kubelet's socket is not in /k: kubelet has not started, or has another folder (--kubelet-dir)"),
         ),
         ({"kubelet": NEW, "streams": 0}, Decision(Step.REGISTER, "kubelet is new")),
         ({"kubelet": NEW}, Decision(Step.REGISTER, "kubelet is new")),
