@@ -51,10 +51,11 @@ class Folder(Enum):
 class Facts:
     """What is seen at one moment. Times are in seconds of one monotonic clock.
 
-    `path` is where kubelet's folder of device plugins should be. `kubelet` identifies the socket file of kubelet that is there now (device, inode, time of change), None if there is none, and
+    `kubelet` identifies the socket file of kubelet that is there now (device, inode, time of change), None if there is none, and
     `obstacle` says what keeps us from seeing it. `attempted` is the one at which we last tried to register, None before the first
     try. `accepted` says that this try succeeded. Streams and connections are those of the socket that we then registered, `drops`
-    the short-lived streams in a row. `outdated` says that kubelet was told other options than those of now.
+    the short-lived streams in a row. `outdated` says that kubelet was told other options than those of now. `path` is kubelet's folder
+    of device plugins.
 
     `lost` says that kubelet does not have what it was told although our stream is up, `stranger` who serves the resource in our
     place, and `heals` and `healed_at` how often in a row, and when last, we registered for that reason.
