@@ -8,10 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from npu_agent.control.client import AgentClient
-from npu_agent.control.errors import AgentUnreachable
+from tests.cli.running import answers
 from tests.program import PROGRAM, environment, kill
-from tests.scenarios.eventually import eventually
 
 CONFIGURATION = """
 backends:
@@ -50,19 +48,8 @@ def agent(tmp_path: Path, configuration: Path) -> Iterator[RunningAgent]:
         [PROGRAM, "serve", "--config", str(configuration), *folders], env=environment(), stderr=subprocess.DEVNULL
     ) as process:
         try:
-            anyio.run(_answers, runtime_dir)
+            anyio.run(answers, runtime_dir)
             yield RunningAgent(runtime_dir, configuration, process)
         finally:
             if process.poll() is None:
                 kill(process.pid)
-
-
-async def _answers(runtime_dir: Path) -> None:
-    async def look() -> bool:
-        try:
-            async with AgentClient(runtime_dir) as client:
-                return bool((await client.status()).accelerators)
-        except AgentUnreachable:
-            return False
-
-    await eventually(look, bool, within_s=20)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from npu_agent.cli import app
+from npu_agent.control.client import AgentClient
+from npu_agent.control.errors import AgentUnreachable
+from tests.scenarios.eventually import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,16 @@ def npu_agent(*arguments: str | Path, **variables: str) -> Ran:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+async def answers(runtime_dir: Path) -> None:
+    """Return when an agent answers in that folder, and has looked for its cards."""
+
+    async def look() -> bool:
+        try:
+            async with AgentClient(runtime_dir) as client:
+                return bool((await client.status()).accelerators)
+        except AgentUnreachable:
+            return False
+
+    await eventually(look, bool, within_s=20)
