@@ -18,6 +18,7 @@ KUBERNETES = "1.31.0"
 """The oldest release that the manifests are for; an older API server does not know a field of theirs."""
 RENDERED: dict[str, tuple[str, ...]] = {
     "npu-agent.yaml": (),
+    "npu-agent-with-labels.yaml": ("--set", "cluster.labels=apply"),
 }
 _OF_HELM = re.compile(r"^ *(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", re.MULTILINE)
 _DIGEST = re.compile(r"^# Of the chart with the digest ([0-9a-f]{64})\.$", re.MULTILINE)
