@@ -52,6 +52,10 @@ soak: $(READY) ## Restart, cut and break the same kubelets and the agent for som
 bench: $(READY) ## Measure the figures of README.md and write build/bench.json
 	$(BIN)/python -m benchmarks
 
+.PHONY: bench-fleet
+bench-fleet: $(READY) ## Measure a thousand label writers on a real API server, and write build/bench-fleet.json (root; builds it once)
+	$(BIN)/python -m benchmarks.fleet $(COUNT)
+
 wheel: $(READY) ## Build dist/npu_agent-VERSION-py3-none-any.whl
 	$(BIN)/python -c "import flit_core.buildapi, pathlib; pathlib.Path('dist').mkdir(exist_ok=True); print('dist/' + flit_core.buildapi.build_wheel('dist'))"
 
