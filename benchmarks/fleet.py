@@ -160,6 +160,7 @@ async def measure(server: RealApiServer, count: int, clock: VirtualClock) -> lis
         *_figures("set", setting, count),
         Figure("fleet_idle_requests_per_node_and_hour", sum(idle.requests.values()) / count / HOURS, 1.0, 0.0, "none", count),
         Figure("fleet_idle_bytes_per_node_and_hour", idle.bytes / count / HOURS, 16 * 1024, 0.0, "none", count),
+        Figure("fleet_idle_server_cpu_ms_per_node_and_hour", idle.server_cpu_s / count / HOURS * 1000, 20, 0.0, "none", count),
         Figure("fleet_idle_writes", idle.requests["PATCH"], 0, 0, "none", count),
         *_figures("return", returning, count),
         # A spread is to be at least, so its shortfall is what is compared.

@@ -3,21 +3,16 @@
 import asyncio
 import json
 import os
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 
 from tests.cli.running import npu_agent
 from tests.host_tree import HostTree
 from tests.node_labels.api_double import ApiDouble, Fault, api_double
-from tests.program import PROGRAM, environment
+from tests.node_labels.process import serving
 from tests.scenarios.eventually import eventually
 
 HOUR = {"cluster": {"labels": "apply"}}
@@ -35,30 +30,6 @@ async def api(short_dir: Path) -> AsyncIterator[ApiDouble]:
         }
         await asyncio.to_thread((short_dir / "kubeconfig").write_text, json.dumps(kubeconfig))
         yield double
-
-
-@asynccontextmanager
-async def serving(folder: Path, configuration: dict[str, Any], *, interpreter: tuple[str, ...] = ()) -> AsyncIterator[Process]:
-    (folder / "kubelet/device-plugins").mkdir(parents=True, exist_ok=True)
-    (folder / "agent.yaml").write_text(json.dumps({"scan_interval_s": 0.05, **configuration}))
-    program = [sys.executable, *interpreter, "-m", "npu_agent"] if interpreter else [PROGRAM]
-    options = {
-        "--config": folder / "agent.yaml",
-        "--host-root": folder / "host",
-        "--kubelet-dir": folder / "kubelet",
-        "--runtime-dir": folder / "run",
-        "--kubeconfig": folder / "kubeconfig",
-        "--node-name": "n1",
-    }
-    arguments = [str(text) for pair in options.items() for text in pair]
-    process = await asyncio.create_subprocess_exec(*program, "serve", *arguments, stderr=PIPE, env=environment())
-    try:
-        with anyio.fail_after(30):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
 
 
 async def until_labels(api: ApiDouble, count: str | None) -> None:
