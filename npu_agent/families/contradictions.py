@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence, Set
 
 from npu_agent.core.model_line import FACTS, NUMBERS
-from npu_agent.families.family import Family, Node, attribute_mistake, is_name, placeholder_mistake, placeholders
+from npu_agent.families.containers import Node
+from npu_agent.families.family import Family
+from npu_agent.families.texts import attribute_mistake, is_name, placeholder_mistake, placeholders
 from npu_agent.schema.mistakes import Mistake, below, shown
 
 MAX_NODES = 256

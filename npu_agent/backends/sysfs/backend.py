@@ -14,7 +14,7 @@ from npu_agent.backends.sysfs.discovery import BACKEND, Card, cards
 from npu_agent.backends.sysfs.options import families_of
 from npu_agent.backends.sysfs.view import Entry, HostView, PciFunction, Sighting
 from npu_agent.core.accelerator import Accelerator, Reading
-from npu_agent.families.family import HealthRule
+from npu_agent.families.health import HealthRule
 from npu_agent.flow.current import Current
 from npu_agent.host.bounded import Readers, ReadHangs
 from npu_agent.host.errors import ShortOfResources

@@ -10,7 +10,8 @@ from npu_agent.backends.sysfs.view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id, hashed, stable_id
 from npu_agent.core.model_line import ModelLine
-from npu_agent.families.family import Family, fill
+from npu_agent.families.family import Family
+from npu_agent.families.texts import fill
 from npu_agent.host.files import as_text
 
 BACKEND = "sysfs"

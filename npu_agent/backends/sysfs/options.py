@@ -8,8 +8,9 @@ from msgspec import Meta
 
 from npu_agent.backends.errors import OptionError
 from npu_agent.families.errors import FamilyError
-from npu_agent.families.family import Family, Values
+from npu_agent.families.family import Family
 from npu_agent.families.reading import read_folder, read_shipped, shipped_names
+from npu_agent.families.texts import Values
 from npu_agent.schema.fields import read_what_is_right
 from npu_agent.schema.mistakes import Mistake, advice, below, listed, shown
 

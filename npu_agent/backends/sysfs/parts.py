@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount, Part
-from npu_agent.families.family import Family, Node, fill, matcher
+from npu_agent.families.containers import Node
+from npu_agent.families.family import Family
+from npu_agent.families.texts import fill, matcher
 
 MOST_CARDS = 4096
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from npu_agent.families.family import Family, HealthRule, matcher
+from npu_agent.families.family import Family
+from npu_agent.families.health import HealthRule
+from npu_agent.families.texts import matcher
 from npu_agent.host.files import as_text, below_root, entries, link_name, raise_if_short, read_text, resolve
 
 _PCI_DEVICES = "/sys/bus/pci/devices"
