@@ -25,7 +25,7 @@ e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; build
 	@$(BIN)/python -m tests.e2e.programs
 	NPU_AGENT_PROGRAM=$(or $(PROGRAM),$(NPU_AGENT_PROGRAM)) $(BIN)/pytest -q -m e2e tests/e2e
 
-e2e-cluster: $(READY) ## Run the scenarios of a whole cluster, of Kubernetes 1.36.3 or KUBERNETES=1.30.14 (root; builds it once)
+e2e-cluster: $(READY) dist/npu-agent-image.tar ## Run the scenarios of a whole cluster, of Kubernetes 1.36.3 or KUBERNETES=1.30.14 (root; builds it once)
 	@KUBERNETES="$(KUBERNETES)" $(BIN)/python -m tests.e2e.programs --cluster
 	@$(BIN)/python -m tests.cluster.example_images
 	KUBERNETES="$(KUBERNETES)" $(BIN)/pytest -q -m cluster tests/cluster
@@ -65,6 +65,9 @@ binary: ## Build dist/npu-agent, one file for hosts, and dist/npu-agent.folder/,
 
 image: ## Build dist/npu-agent-image.tar from scratch, with buildah (root; NAME=registry/npu-agent:TAG, BASE=python:3.11-bookworm)
 	@$(PYTHON) -m container.image $(if $(NAME),--name $(NAME)) $(if $(BASE),--base $(BASE))
+
+dist/npu-agent-image.tar: $(shell git ls-files npu_agent container requirements/binary.txt pyproject.toml)
+	@$(PYTHON) -m container.image
 
 reproducible: ## Build them again elsewhere and show that they are the same to the last bit
 	@$(PYTHON) -m container.reproducible

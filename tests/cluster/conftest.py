@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.cluster import checkout
-from tests.cluster.agent import Agent
+from tests.cluster.agent import IMAGE, Agent
 from tests.cluster.api_server import RealApiServer, api_server
 from tests.cluster.cluster import Cluster
 from tests.e2e.go_programs import CannotPrepare
@@ -56,12 +55,12 @@ async def cluster(programs: Path) -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def installed(cluster: Cluster) -> AsyncIterator[Agent]:
-    async with cluster.namespace() as namespace:
-        await cluster.apply(checkout.daemon_set(namespace))
-        agent = Agent(cluster, namespace, checkout.NAME, f"app={checkout.NAME}")
-        yield agent
-        for node in cluster.nodes:
-            (node.logs / "npu-agent.log").write_text(await agent.logs(node.node_name))
+    await cluster.import_image(IMAGE)
+    agent = Agent(cluster)
+    await agent.install()
+    yield agent
+    for node in cluster.nodes:
+        (node.logs / "npu-agent.log").write_text(await node.must("sh", "-c", f"cat /var/log/pods/{agent.namespace}_*/*/*.log"))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -84,18 +84,19 @@ class Namespaces:
 
     async def call(self, *argv: str, said: str = "", within_s: float = 60.0) -> tuple[int, str]:
         """Run a command in the namespaces, with `said` on its standard input; return its exit status and what it printed."""
-        return await _run(self.command(*argv), said, within_s)
+        status, output, complaints = await _run(self.command(*argv), said, within_s)
+        return status, output + complaints
 
     async def must(self, *argv: str, said: str = "", within_s: float = 60.0) -> str:
-        """Run a command that has to succeed; return what it printed."""
-        status, output = await self.call(*argv, said=said, within_s=within_s)
-        assert status == 0, f"`{' '.join(argv)}` ended with status {status}:\n{output}"
+        """Run a command that has to succeed; return its standard output."""
+        status, output, complaints = await _run(self.command(*argv), said, within_s)
+        assert status == 0, f"`{' '.join(argv)}` ended with status {status}:\n{output}{complaints}"
         return output
 
     async def mount(self, *argv: str) -> None:
         """Run a command that has to succeed and whose mounts are to stay; those of `call` are gone with it."""
-        status, output = await _run([*self._enter(), "--", *argv], "", 60.0)
-        assert status == 0, f"`{' '.join(argv)}` ended with status {status}:\n{output}"
+        status, output, complaints = await _run([*self._enter(), "--", *argv], "", 60.0)
+        assert status == 0, f"`{' '.join(argv)}` ended with status {status}:\n{output}{complaints}"
 
     async def _start(self) -> None:
         """Start what belongs inside from the beginning."""
@@ -138,11 +139,11 @@ class Program:
             await self._process.wait()
 
 
-async def _run(argv: Sequence[str], said: str, within_s: float) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
+async def _run(argv: Sequence[str], said: str, within_s: float) -> tuple[int, str, str]:
+    """Return the exit status of a command and what it wrote to its standard output and error."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe)
     with anyio.fail_after(within_s):
-        output, _ = await process.communicate(said.encode())
+        output, complaints = await process.communicate(said.encode())
     assert process.returncode is not None
-    return process.returncode, output.decode(errors="replace")
+    return process.returncode, output.decode(errors="replace"), complaints.decode(errors="replace")
