@@ -90,7 +90,7 @@ class RealApiServer:
         return done.stdout
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", said="\n---\n".join(map(json.dumps, objects)))
+        self.kubectl("apply", "-f", "-", said=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def add_node(self, name: str, **spec: Any) -> Object:
         self.apply(
