@@ -52,15 +52,18 @@ def prepare(*programs: str) -> None:
         raise binary.CannotBuild(
             "the image is built as root: run make image as root, or build container/Containerfile with a builder of yours"
         )
-    missing = [program for program in programs if not shutil.which(program)]
-    if not missing:
-        return
+    if missing := [program for program in programs if not shutil.which(program)]:
+        install(*missing)
+
+
+def install(*packages: str) -> None:
+    """Install Debian's packages of these names. Raises CannotBuild where that cannot be done."""
     if not shutil.which("apt-get"):
-        raise binary.CannotBuild(f"{' and '.join(missing)} are missing, and there is no apt-get to install them with: run it on Debian 12")
-    print(f"image: installing {' and '.join(missing)}", flush=True)
+        raise binary.CannotBuild(f"{' and '.join(packages)} are missing, and there is no apt-get to install them with: run it on Debian 12")
+    print(f"image: installing {' and '.join(packages)}", flush=True)
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     binary.run("apt-get", "update", "-qq", env=quietly)
-    binary.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing, env=quietly)
+    binary.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages, env=quietly)
 
 
 def _output(*argv: str) -> str:
