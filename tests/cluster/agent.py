@@ -93,13 +93,17 @@ class Agent:
 
     async def process_status(self, node: ClusterNode) -> Mapping[str, str]:
         """Return what the kernel says of its process on a node, the file /proc/1/status of its container, by the names of the lines."""
+        lines = (await self.process_file(node, "status")).splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    async def process_file(self, node: ClusterNode, name: str) -> str:
+        """Return a file of its process on a node, /proc/1/NAME of its container."""
         container, *_ = (await self.pod(node.node_name))["status"]["containerStatuses"]
         status, tasks = await node.ctr("task", "list")
         assert status == 0, tasks
         processes = dict(line.split()[:2] for line in tasks.splitlines())
         process = processes[container["containerID"].partition("://")[2]]
-        text = await node.must("nsenter", f"--target={node.first_process}", "--mount", "--", "cat", f"/proc/{process}/status")
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+        return await node.must("nsenter", f"--target={node.first_process}", "--mount", "--", "cat", f"/proc/{process}/{name}")
 
     async def _helm(self, command: str, *options: str, values: Mapping[str, Any]) -> str:
         file = self.cluster.control.run / "values.json"
