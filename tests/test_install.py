@@ -40,6 +40,17 @@ def test_every_command_of_npu_agent_takes_its_options() -> None:
         command.make_context(name, arguments)
 
 
+def test_every_variable_is_one_that_serve_reads() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    serve = group.get_command(group.make_context("npu-agent", [], resilient_parsing=True), "serve")
+    assert serve
+    read = {option.envvar for option in serve.params}
+    quoted = {name for page in PAGES for name in re.findall(r"NPU_AGENT_[A-Z_]+", page.read_text())}
+    assert quoted
+    assert quoted <= read
+
+
 def test_every_target_of_make_is_there() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     quoted = {words[0] for page in PAGES for words in own(page, "make")}
