@@ -18,7 +18,7 @@ from grpclib.client import Channel
 from npu_agent.api.grpc.health.v1 import HealthCheckRequest, HealthCheckResponseServingStatus, HealthListRequest, HealthStub
 from npu_agent.simulator.kubelet import SimulatedKubelet
 from tests.cli.running import npu_agent
-from tests.program import environment
+from tests.program import agent_pid, environment
 from tests.scenarios.agent import Agent
 from tests.scenarios.eventually import eventually
 from tests.silent import silent
@@ -192,12 +192,12 @@ async def test_a_process_that_stands_still_answers_no_probe_and_does_again_when_
     async with ProbedAgent(node) as agent:
         await agent.until("/readyz", 200)
         port = await agent.port()
-        process = agent._process
-        assert process is not None
-        process.send_signal(signal.SIGSTOP)
+        assert agent._process is not None
+        pid = agent_pid(agent._process.pid)
+        os.kill(pid, signal.SIGSTOP)
         with pytest.raises(TimeoutError):
             await asyncio.to_thread(get, port, "/healthz", timeout_s=1.0)
-        process.send_signal(signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
         assert await agent.until("/healthz", 200) == "ok\n"
 
 

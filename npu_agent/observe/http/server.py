@@ -28,6 +28,8 @@ RESOLVE_WITHIN_S = 5.0
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """What a machine without IPv6 says of an address of it."""
 
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
 log = logging.getLogger("npu_agent")
 
 
@@ -68,9 +70,10 @@ class _Server:
             try:
                 peer, _ = await loop.sock_accept(listening)
             except OSError as error:
-                # Of those that a peer causes (ECONNABORTED) and those of our own (EMFILE) neither ends what listens.
-                self._tell(f"a connection cannot be taken: {error.strerror or error}")
-                await anyio.sleep(AGAIN_S)
+                # What a peer or the network causes (ECONNABORTED, EPROTO) is theirs. Neither that nor a shortage ends what listens.
+                if error.errno in _SHORTAGES:
+                    self._tell(f"no connection can be taken: {os.strerror(error.errno)}; raise the limit of this process or of this node")
+                    await anyio.sleep(AGAIN_S)
                 continue
             self._tell("")
             if len(self._open) >= MOST_CONNECTIONS:

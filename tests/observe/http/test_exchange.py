@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from npu_agent.observe.http import exchange
 from npu_agent.observe.http.exchange import converse
@@ -278,3 +280,47 @@ async def test_a_page_that_hangs_is_a_503(monkeypatch: pytest.MonkeyPatch) -> No
     text = await said(GET.replace(b"/healthz", b"/hangs"))
     assert statuses(text) == [503]
     assert text.endswith("there was no answer within 0.05 s\n")
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            b"GET ",
+            b"HEAD ",
+            b"POST ",
+            b"/healthz",
+            b"/none",
+            b"*",
+            b" HTTP/1.1\r\n",
+            b" HTTP/1.0\r\n",
+            b"Host: a\r\n",
+            b"\r\n",
+            b"\n",
+            b"\r",
+        ),
+        *(
+            b"Content-Length: 5\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Connection: close\r\n",
+            b"0\r\n\r\n",
+            b"5\r\nGET /\r\n",
+            GET,
+            b" ",
+            b":",
+        ),
+        *(b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"Expect: 100-continue\r\n", b"\x00", b"\xff", b"X: " + b"x" * 9000 + b"\r\n"),
+    ]
+)
+
+
+@given(st.lists(st.one_of(WORDS, st.binary(max_size=20)), max_size=20))
+def test_whatever_a_peer_says_it_gets_whole_answers_and_an_end(pieces: list[bytes]) -> None:
+    text = asyncio.run(said(b"".join(pieces))).encode("latin-1")
+    while text:
+        # Whether an answer is to HEAD is not known here: it has no body then.
+        head, _, text = text.partition(b"\r\n\r\n")
+        assert re.match(rb"HTTP/1\.1 (200|404|400|405|413|431|501|505) [A-Z]", head)
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index]
+        if not text.startswith(b"HTTP/1.1 "):
+            assert len(text[:length]) in (0, length)
+            text = text[length:]
