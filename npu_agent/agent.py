@@ -19,6 +19,7 @@ from npu_agent.config.configuration import Configuration
 from npu_agent.control.client import SOCKET_NAME
 from npu_agent.control.service import AgentSocket, serving
 from npu_agent.control.status import Process, status_of
+from npu_agent.core.edits import without_nodes
 from npu_agent.core.errors import NpuAgentError, alone
 from npu_agent.core.registration import Registration
 from npu_agent.core.state import Holders
@@ -35,6 +36,8 @@ from npu_agent.observe.journal import keep_journal
 from npu_agent.observe.podresources import PodResources
 
 if TYPE_CHECKING:
+    from npu_agent.cdi.handover import Handover
+    from npu_agent.cdi.spec import Spec
     from npu_agent.observe.http.address import Address
     from npu_agent.observe.probes import Probes
 
@@ -109,6 +112,23 @@ async def scan(configuration: Configuration, *, host_root: Path, pod_resources: 
     return status_of(state, Process(npu_agent.__version__), absent_nodes=absent, details_of=details_of)
 
 
+async def cdi_specs(configuration: Configuration, *, host_root: Path, pod_resources: Path) -> "Mapping[str, Spec]":
+    """Return the specs of CDI that an agent with `configuration` would write now, by the names of their files.
+
+    Raises config's ConfigurationError.
+    """
+    from npu_agent.cdi.spec import file_of, spec_of
+
+    backends = wanted_backends(configuration, host_root)
+    state, absent = await look(configuration, backends, host_root=host_root, ask=partial(_ask, PodResources(pod_resources)))
+    specs = {}
+    for resource, pool in state.plan.pools.items():
+        edits = {device.id: without_nodes(device.part.edits, absent) for device in pool.devices}
+        if spec := spec_of(resource, edits):
+            specs[file_of(resource)] = spec
+    return specs
+
+
 async def _serve(options: Options, ended: anyio.Event) -> None:
     async with AsyncExitStack() as stack:
         instance = await stack.enter_async_context(only_instance(options.runtime_dir, options.device_plugins, replace=options.replace))
@@ -131,7 +151,9 @@ class _Agent:
             store=instance,
             allow_plain_files=options.allow_plain_files,
         )
-        self._links = Links(options.device_plugins, self._node, instance, self._pod_resources, self._count_one)
+        self._handover = self._made_handover()
+        host = self._handover or self._node.allocator
+        self._links = Links(options.device_plugins, self._node, host, instance, self._pod_resources, self._count_one)
         self._ready = anyio.Event()
         self._changes = Current(0)
         self._ended = ended
@@ -150,6 +172,8 @@ class _Agent:
                 raise NoDevice(f"no accelerator was found by {names}, and fail_on_no_device is set")
             log.info("found %d accelerators by %s", found, ", ".join(self._node.backends.value))
             tasks.start_soon(without_end, self._links.run)
+            if self._handover:
+                tasks.start_soon(without_end, self._handover.run, self._node.state)
             if self._options.configuration.cluster.is_on:
                 tasks.start_soon(without_end, self._tell_cluster)
             if self._options.http is not None:
@@ -199,6 +223,22 @@ class _Agent:
         """Return the files of our sockets that are there."""
         own = self._options.runtime_dir / SOCKET_NAME
         return self._links.sockets() | ({own} if own.exists() else set())
+
+    def _made_handover(self) -> "Handover | None":
+        """Return what stands between kubelet and the node where devices are handed over by CDI."""
+        settings = self._options.configuration.cdi
+        if settings.handover == "nodes":
+            return None
+        from npu_agent.cdi.handover import Handover
+
+        return Handover(
+            Path(settings.folder),
+            settings.handover,
+            self._node.allocator,
+            as_found=self._node.allocator.as_found,
+            held=lambda: self._node.held_resources,
+            tell=partial(self._node.writer.tell, "CDI"),
+        )
 
     async def _serve_http(self, address: "Address") -> None:
         # Whoever only asks must not have the first registration wait for these imports. An agent without HTTP does not pay for them.

@@ -14,6 +14,7 @@ from npu_agent.deviceplugin.comparison import SharedAnswer
 from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.folder import KUBELET_SOCKET, identity
 from npu_agent.deviceplugin.link import KubeletLink
+from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
 from npu_agent.flow.endless import without_end
@@ -30,13 +31,16 @@ log = logging.getLogger(__name__)
 class Links:
     """Has a link in `folder`, kubelet's folder of device plugins, for each resource of the node's plan.
 
-    There is none while another agent serves this kubelet, which the lock of `instance` tells. `changed` is called whenever a
-    registration changes.
+    `host` answers what a container is given. There is no link while another agent serves this kubelet, which the lock of `instance`
+    tells. `changed` is called whenever a registration changes.
     """
 
-    def __init__(self, folder: Path, node: Node, instance: Instance, pod_resources: PodResources, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, node: Node, host: Host, instance: Instance, pod_resources: PodResources, changed: Callable[[], None]
+    ) -> None:
         self._folder = folder
         self._node = node
+        self._host = host
         self._instance = instance
         self._pod_resources = pod_resources
         self._changed = changed
@@ -84,7 +88,7 @@ class Links:
         link = KubeletLink(
             self._folder,
             self._pools[resource],
-            self._node.allocator,
+            self._host,
             tell=partial(self._node.writer.tell, f"resource {resource}"),
             ask=self._ask_kubelet,
         )

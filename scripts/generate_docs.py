@@ -23,7 +23,7 @@ from npu_agent.backends.sysfs import options as sysfs_options
 from npu_agent.backends.sysfs.parts import parts_of
 from npu_agent.cli import app, listing
 from npu_agent.cluster.labels import PREFIX, VERSION_PARTS, describe
-from npu_agent.config import cluster
+from npu_agent.config import cdi, cluster
 from npu_agent.config import configuration as config
 from npu_agent.config.errors import ConfigurationError
 from npu_agent.config.reading import parse
@@ -251,6 +251,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "labels-of-families": labels_of_families,
     "labels-of-a-node": labels_of_a_node,
     "cluster": fields_of(cluster.ClusterSettings, cluster.NodeTaint, names=("cluster", "taint")),
+    "cdi": fields_of(cdi.CdiSettings, names=("cdi",)),
     "selectors": fields_of(selection.Selector),
     "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
     "fake-commands": fake_commands,

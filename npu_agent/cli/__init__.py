@@ -14,6 +14,7 @@ COMMANDS = {
     "list": "npu_agent.cli.list",
     "describe": "npu_agent.cli.describe",
     "config": "npu_agent.cli.config",
+    "cdi": "npu_agent.cli.cdi",
     "cleanup": "npu_agent.cli.cleanup",
     "fake": "npu_agent.cli.fake",
     "demo": "npu_agent.cli.demo",

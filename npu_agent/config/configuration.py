@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from npu_agent.config.cdi import CdiSettings
 from npu_agent.config.cluster import ClusterSettings
 from npu_agent.config.errors import ConfigurationError
 from npu_agent.core.rules import Check
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     fail_on_no_device: Annotated[
         bool, Meta(description="whether `serve` ends with exit code 1 if there is no accelerator when it starts")
     ] = False
+    cdi: Annotated[CdiSettings, Meta(description="how devices are handed to container runtimes")] = CdiSettings()
     cluster: Annotated[ClusterSettings, Meta(description="what the cluster is told of the node: labels and a taint")] = ClusterSettings()
 
 

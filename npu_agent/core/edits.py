@@ -1,6 +1,7 @@
 """What several devices need, as one: the answer to a container that holds more than one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from npu_agent.core.accelerator import ContainerEdits, DeviceNode, Mount
 
@@ -35,6 +36,11 @@ def merge(parts: Iterable[ContainerEdits]) -> ContainerEdits:
     return ContainerEdits(
         tuple(nodes.values()), tuple(mounts.values()), _joined(environment), tuple(cdi_devices), annotations=_joined(annotations)
     )
+
+
+def without_nodes(edits: ContainerEdits, absent: Collection[str]) -> ContainerEdits:
+    """Return `edits` without the optional device nodes whose host paths are in `absent`."""
+    return replace(edits, device_nodes=tuple(node for node in edits.device_nodes if node.required or node.host_path not in absent))
 
 
 def _joined(texts: Mapping[str, Iterable[str]]) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part
 from npu_agent.core.allocations import allocation_of
 from npu_agent.core.edits import EditsConflict, merge
 from npu_agent.core.errors import AllocationError
@@ -51,7 +51,7 @@ class Allocator:
             edits = merge([device.part.edits for device in devices])
         except EditsConflict as error:
             raise AllocationError(str(error)) from error
-        seen = await self._look(devices, edits.device_nodes)
+        seen = await self._see(_ids(devices), edits.device_nodes)
         if missing := [f"{node.host_path} {seen[node].wrong}" for node in edits.device_nodes if node.required and seen[node].wrong]:
             raise AllocationError(
                 f"{_ids(devices)} cannot be used: {'; '.join(missing[:3])}"
@@ -60,13 +60,7 @@ class Allocator:
             )
         self._remember(resource, devices)
         await self._memory.save()
-        # The runtime is told the device itself: not every one follows links.
-        nodes = tuple(
-            node if node.host_path == seen[node].path else replace(node, host_path=seen[node].path)
-            for node in edits.device_nodes
-            if not seen[node].wrong
-        )
-        return replace(edits, device_nodes=nodes)
+        return replace(edits, device_nodes=_found(edits.device_nodes, seen))
 
     async def prepare(self, devices: Sequence[Device]) -> None:
         """Have each backend that wants it prepare its cards for a container that starts. Raises AllocationError."""
@@ -99,16 +93,20 @@ class Allocator:
         except (ReadHangs, ShortOfResources):
             return frozenset()
 
-    async def _look(self, devices: Sequence[Device], nodes: Sequence[DeviceNode]) -> Mapping[DeviceNode, SeenNode]:
+    async def as_found(self, parts: Sequence[Part]) -> Sequence[ContainerEdits]:
+        """Return what containers get of `parts` as the host has it now: without optional nodes that are missing. Raises AllocationError."""
+        seen = await self._see("all devices", list({node: None for part in parts for node in part.edits.device_nodes}))
+        return [replace(part.edits, device_nodes=_found(part.edits.device_nodes, seen)) for part in parts]
 
+    async def _see(self, whose: str, nodes: Sequence[DeviceNode]) -> Mapping[DeviceNode, SeenNode]:
         def look() -> dict[DeviceNode, SeenNode]:
             folders: Folders = {}
             return {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files, folders=folders) for node in nodes}
 
         try:
-            return await self._readers.read(_ids(devices), look, timeout_s=LOOK_TIMEOUT_S)
+            return await self._readers.read(whose, look, timeout_s=LOOK_TIMEOUT_S)
         except (ReadHangs, ShortOfResources) as error:
-            raise AllocationError(f"the device nodes of {_ids(devices)} cannot be looked at: {error}") from error
+            raise AllocationError(f"the device nodes of {whose} cannot be looked at: {error}") from error
 
     def _remember(self, resource: str, devices: Sequence[Device]) -> None:
         """Note what is given, if it is still what kubelet was told: meanwhile the card may have gone, or another have its nodes."""
@@ -128,6 +126,18 @@ class Allocator:
         if tracked is None:
             raise AllocationError(f"{device.id} is not on this host any more; start the pod again to get another device")
         return tracked.accelerator
+
+
+def _found(nodes: Sequence[DeviceNode], seen: Mapping[DeviceNode, SeenNode]) -> tuple[DeviceNode, ...]:
+    """Return the nodes that a container can be given, and those that it cannot do without.
+
+    The runtime is told the device itself: not every one follows links.
+    """
+    return tuple(
+        node if seen[node].wrong or node.host_path == seen[node].path else replace(node, host_path=seen[node].path)
+        for node in nodes
+        if node.required or not seen[node].wrong
+    )
 
 
 def _ids(devices: Sequence[Device]) -> str:

@@ -76,6 +76,11 @@ class Node:
             self.writer.put_allocations(self._memory.live)
             await self._memory.save()
 
+    @property
+    def held_resources(self) -> frozenset[str]:
+        """The resources of which a pod may still hold a device."""
+        return frozenset(allocation.resource for allocation in self._memory.live)
+
     async def look_at_holders(self) -> None:
         """Ask kubelet now who holds what."""
         await self._holding.look()

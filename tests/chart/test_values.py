@@ -294,3 +294,11 @@ def test_what_agents_put_on_nodes_is_taken_away_before_the_release_goes(chart: C
 def test_where_nothing_is_put_on_nodes_there_is_nothing_to_take_away(chart: Chart) -> None:
     for cluster in ({"labels": "off"}, {"labels": "nfd-file"}, {"labels": "node-feature"}):
         assert not chart.render({"cluster": cluster}).hook("pre-delete")
+
+
+@pytest.mark.parametrize(
+    ("cdi", "folder"), [({}, None), ({"handover": "cdi"}, "/var/run/cdi"), ({"handover": "both", "folder": "/etc/cdi"}, "/etc/cdi")]
+)
+def test_the_folder_of_specs_is_there_where_devices_are_handed_over_by_cdi(chart: Chart, cdi: dict[str, str], folder: str | None) -> None:
+    mounts = chart.render({"config": {"data": {"cdi": cdi}}}).mounts()
+    assert {at: mount for at, mount in mounts.items() if "cdi" in at} == ({folder: (folder, True)} if folder else {})

@@ -1,53 +1,18 @@
 """Cards that the host's files describe, on a real node: from sysfs and /dev to the container, and to what people are told."""
 
 import json
-import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.device_nodes import harmless_devices, make_node, make_node_in_pod, open_in_pod
+from tests.e2e.cards import two_cards
+from tests.e2e.device_nodes import make_node_in_pod, open_in_pod
 from tests.e2e.node import RealNode
-from tests.host_tree import Card, HostTree
 from tests.program import PROGRAM
-from tests.scenarios.agent import Agent
 from tests.scenarios.eventually import eventually
 from tests.scenarios.node import PodRejected, pod
-from tests.scenarios.seen import held, shows
+from tests.scenarios.seen import held
 
 pytestmark = pytest.mark.parametrize("family", ["warboy", "rngd"])
-
-
-@dataclass(frozen=True)
-class Host:
-    """A host with two cards and an agent. The nodes of a card are in the tree and in the machine's /dev, all of one device number."""
-
-    agent: Agent
-    tree: HostTree
-    cards: dict[str, Card]
-    devices: dict[str, int]
-
-
-@asynccontextmanager
-async def two_cards(node: RealNode, family: str) -> AsyncIterator[Host]:
-    tree = HostTree(node.work / "host")
-    cards = {card.uuid: card for card in (getattr(tree, family)(index) for index in range(2))}
-    devices = dict(zip(cards, harmless_devices(), strict=False))
-    for uuid, card in cards.items():
-        for path in card.nodes:
-            make_node(tree.root / path.lstrip("/"), devices[uuid])
-        # The driver tells the number of its node, which is what the agent believes of it.
-        tree.set(card, "dev", f"{os.major(devices[uuid])}:{os.minor(devices[uuid])}\n")
-    status, output = await node.machine.call("cp", "-a", f"{tree.root}/dev/.", "/dev")
-    assert status == 0, output
-    async with AsyncExitStack() as stack:
-        agent = Agent(node, backends={"sysfs": {}})
-        await agent.start("--host-root", str(tree.root))
-        stack.push_async_exit(agent)
-        await shows(node, 2, 2)
-        yield Host(agent, tree, cards, devices)
 
 
 async def test_a_pod_opens_all_nodes_of_its_card_and_is_refused_those_of_another(family: str, node: RealNode) -> None:

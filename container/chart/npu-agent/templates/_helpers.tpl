@@ -67,6 +67,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml $config -}}
 {{- end -}}
 
+{{- /* The folder of CDI specs, where the configuration hands devices over by them. */ -}}
+{{- define "npu-agent.cdiFolder" -}}
+{{- $cdi := default dict (default dict .Values.config.data).cdi -}}
+{{- if ne (default "nodes" $cdi.handover) "nodes" -}}{{ default "/var/run/cdi" $cdi.folder }}{{- end -}}
+{{- end -}}
+
 {{- /* The resource that people are told of and that `helm test` asks for. */ -}}
 {{- define "npu-agent.resource" -}}
 {{- $first := first (.Values.config.data.resources | default list) | default dict -}}
