@@ -50,8 +50,9 @@ def test_a_resource_without_devices_need_not_be_registered() -> None:
 
 
 def test_a_resource_that_is_offered_to_nobody_has_the_reason_of_the_agent() -> None:
-    (line,) = readiness(state(npu=1, problem="another agent (process 7) serves it"), {}).lines
-    assert line == "furiosa.ai/npu (1 device) is not offered to kubelet: another agent (process 7) serves it"
+    offered_to_nobody = readiness(state(npu=1, problem="another agent (process 7) serves it"), {})
+    line = "furiosa.ai/npu (1 device) is not offered to kubelet: another agent (process 7) serves it"
+    assert offered_to_nobody == Verdict(False, (line,))
     (line,) = readiness(state(npu=1), {}).lines
     assert line == "furiosa.ai/npu (1 device) is not offered to kubelet: it has no link to kubelet at the moment; see the log"
 
@@ -62,10 +63,12 @@ def test_each_resource_has_a_standing_of_its_own_with_devices_or_without() -> No
         NPU: Verdict(False, ("furiosa.ai/npu (1 device) is not registered",)),
         WARBOY: Verdict(True, ("furiosa.ai/warboy (0 devices) is registered",)),
     }
-    assert not standings(state(npu=1), None)[NPU].passed
+    assert standings(state(npu=1), None)[NPU].passed is False
 
 
 def test_what_others_say_is_made_printable_and_short() -> None:
-    (line,) = readiness(state(npu=1), {NPU: Registration(reason="\x1b[2J" + "x" * 5000)}).lines
-    assert line.isprintable()
-    assert len(line) == 1000
+    long = "\x1b[2J" + "x" * 5000
+    for verdict in (readiness(state(npu=1), {NPU: Registration(reason=long)}), readiness(state(npu=1, problem=long), {})):
+        (line,) = verdict.lines
+        assert line.isprintable()
+        assert len(line) == 1000
