@@ -69,7 +69,7 @@ image: ## Build dist/npu-agent-image.tar from scratch, with buildah (root; NAME=
 dist/npu-agent-image.tar: $(shell git ls-files npu_agent container requirements/binary.txt pyproject.toml)
 	@$(PYTHON) -m container.image
 
-reproducible: ## Build them again elsewhere and show that they are the same to the last bit
+reproducible: ## Build both again elsewhere and show that they are the same to the last bit
 	@$(PYTHON) -m container.reproducible
 
 protos: $(READY) ## Generate npu_agent/api from protos/

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import cluster, crowd, devices, hostile, link, probes, standing
+from benchmarks import cluster, crowd, devices, hostile, link, packed, probes, standing
 from benchmarks.figure import Figure, table, write
 
 RESULT = Path("build/bench.json")
@@ -14,7 +14,7 @@ RESULT = Path("build/bench.json")
 async def measure(themes: list[str]) -> list[Figure]:
     """Return the figures of the themes named, or of all."""
     figures = []
-    for theme in (link, devices, crowd, hostile, probes, standing, cluster):
+    for theme in (link, devices, crowd, hostile, probes, standing, cluster, packed):
         name = theme.__name__.rpartition(".")[2]
         if not themes or name in themes:
             print(f"measuring: {theme.__doc__}", file=sys.stderr, flush=True)

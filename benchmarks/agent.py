@@ -31,7 +31,7 @@ class Site:
         self.cards: list[Card] = [self.tree.rngd(index) for index in range(cards)]
         self.log = root / "agent.log"
 
-    async def start(self, configuration: Mapping[str, Any], *more: str) -> Process:
+    async def start(self, configuration: Mapping[str, Any], *more: str, program: str = PROGRAM) -> Process:
         """Start an agent, with `more` options; it registers when it is ready to."""
         path = self.root / "config.yaml"
         path.write_text(json.dumps(configuration), encoding="utf-8")
@@ -39,7 +39,7 @@ class Site:
         options = [text for name, folder in folders.items() for text in (name, str(folder))]
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                PROGRAM,
+                program,
                 "serve",
                 "--config",
                 path,
