@@ -141,7 +141,8 @@ def _sequence(data: Sequence[object], shape: _Shape, steps: Steps, mistakes: lis
 def _one(data: object, shape: _Shape, steps: Steps, mistakes: list[Mistake]) -> Any:
     own: list[Mistake] = []
     value = _value(data, shape.items, steps, own)
-    if not own:
+    if value is not _WRONG:  # it is such a value, and where it is a wrong one, its own rule says why
+        mistakes += own
         return shape.sequence((value,))
     return _leaf(data, shape.kind, shape.kind, steps, mistakes)
 

@@ -284,3 +284,48 @@ def test_any_file_is_a_configuration_or_one_printable_error(content: bytes, tmp_
     found = outcome(lambda: asyncio.run(load(path)))
     assert is_right(found)
     assert isinstance(found, Configuration) or str(found).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{labels: on}", 'cluster.labels: expected "off" or "apply" or "nfd-file" or "node-feature", got "on"'),
+        ("{labels: true}", 'cluster.labels: expected "off" or "apply" or "nfd-file" or "node-feature", got true'),
+        ("{label: apply}", "cluster.label: is not a known field; did you mean labels?"),
+        ("{prefix: node.kubernetes.io}", "cluster.prefix: labels of this domain belong to Kubernetes; use a domain of your own"),
+        ("{prefix: a/b}", "cluster.prefix: expected a domain such as npu-agent.io, got 'a/b'"),
+        ("{taint: NoSchedule}", 'cluster.taint: expected a mapping, got "NoSchedule"'),
+        ("{taint: {effect: NoWay}}", 'cluster.taint.effect: expected "NoSchedule" or "PreferNoSchedule" or "NoExecute", got "NoWay"'),
+        ("{taint: {key: -a}}", "cluster.taint.key: expected NAME or DOMAIN/NAME"),
+        ("{taint: {value: a b}}", "cluster.taint.value: expected at most 63 letters, digits, '-', '_' and '.', got \"a b\""),
+        ("{nfd_folder: features.d}", 'cluster.nfd_folder: expected the whole path of a folder, got "features.d"'),
+    ],
+)
+def test_what_is_wrong_with_the_section_of_the_cluster_is_said(section: str, said: str) -> None:
+    [line] = mistakes(f"cluster: {section}")
+    assert said in line
+
+
+def test_a_taint_without_a_field_is_the_default_one_and_an_absent_one_is_none() -> None:
+    taint = parse("cluster: {taint: {}}", "agent.yaml").cluster.taint
+    assert taint is not None
+    assert (taint.key, taint.value, taint.effect) == ("furiosa.ai/npu", "exclusive", "NoSchedule")
+    assert parse("cluster: {labels: apply}", "agent.yaml").cluster.taint is None
+    assert parse("cluster: {taint: }", "agent.yaml").cluster.taint is None
+
+
+@pytest.mark.parametrize(
+    ("section", "on", "named"),
+    [
+        ("", False, False),
+        ("{prefix: a.b}", False, False),
+        ("{labels: off}", False, False),
+        ("{labels: nfd-file}", True, False),
+        ("{labels: apply}", True, True),
+        ("{labels: node-feature}", True, True),
+        ("{taint: {}}", True, True),
+    ],
+)
+def test_it_is_known_when_there_is_something_to_tell_and_when_the_node_needs_a_name(section: str, on: bool, named: bool) -> None:
+    cluster = parse(f"cluster: {section}", "agent.yaml").cluster
+    assert (cluster.is_on, cluster.needs_node_name) == (on, named)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from npu_agent.core.model_line import FACTS, GENERIC, NUMBERS, domain_mistake, is_label_name, label_key_mistake
+from npu_agent.core.model_line import FACTS, GENERIC, NUMBERS, LabelRule, domain_mistake, is_label_name, label_key_mistake
+from npu_agent.schema.fields import read
 
 
 @pytest.mark.parametrize("text", ["a", "A", "0", "npu.count", "a-b_c.d", "x" * 63])
@@ -44,3 +45,27 @@ def test_what_every_family_is_labelled_with_is_known_and_has_keys_of_our_own() -
     assert all(is_label_name(key) for rule in GENERIC for key in rule.keys)
     assert {rule.fact for rule in GENERIC if rule.mixed == "sum"} == {"count"} <= {*NUMBERS}
     assert {rule.fact for rule in GENERIC if rule.split} == {"driver", "firmware"}
+
+
+def test_a_domain_is_as_long_as_dns_has_it_and_no_longer() -> None:
+    longest = ".".join(["x" * 63, "x" * 63, "x" * 63, "x" * 61])
+    assert len(longest) == 253
+    assert domain_mistake(longest) == ""
+    assert domain_mistake(f"{longest}x")
+
+
+def test_no_more_than_sixty_characters_of_what_is_wrong_are_repeated() -> None:
+    wrong = "A" * 60 + "B"
+    assert domain_mistake(wrong) == f"expected a domain such as npu-agent.io, got '{'A' * 60}'"
+    assert label_key_mistake(f"-{wrong}").endswith(f"digits, '-', '_' and '.', got '-{'A' * 59}'")
+
+
+def test_a_rule_has_a_key_or_several() -> None:
+    rule, mistakes = read({"fact": "count", "keys": "example.com/count"}, LabelRule)
+    assert not mistakes
+    assert rule is not None
+    assert rule.keys == ("example.com/count",)
+    _, mistakes = read({"fact": "count", "keys": []}, LabelRule)
+    assert [str(mistake) for mistake in mistakes] == ["keys: expected a key or a list of keys, got an empty list"]
+    _, mistakes = read({"fact": "count", "keys": ["-"]}, LabelRule)
+    assert [mistake.path for mistake in mistakes] == ["keys[0]"]

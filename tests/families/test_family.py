@@ -54,6 +54,10 @@ environment:
 annotations:
   example.com/card: "{serial}"
 cdi_devices: ["example.com/whole={index}"]
+product: {name: whole, memory_gib: 96, cores: 2}
+node_labels:
+  - {fact: count, keys: example.com/count, mixed: sum}
+  - {fact: module, keys: [example.com/module, module]}
 """
 
 
@@ -126,6 +130,14 @@ def test_a_family_needs_few_fields() -> None:
         ),
         ("example.com/whole={index}", "a.b/c={x}", "cdi_devices[0]: {x} is not a placeholder here; there are {index}, {part}"),
         ("example.com/whole={index}", "a.b/c=d\\n", "cdi_devices[0]: expected the whole name of a CDI device"),
+        ("memory_gib: 96", "memory_gib: -1", "line 32: product.memory_gib: expected an integer ≥ 0, got -1"),
+        ("cores: 2", "core: 2", "product.core: is not a known field; did you mean cores?"),
+        ("fact: count", "fact: counts", 'line 34: node_labels[0].fact: "counts" is no fact of such a card; there are family, product'),
+        ("fact: module", "fact: modul", "partitions, module"),
+        ("fact: module", "mixed: sum, fact: module", "node_labels[1].mixed: only memory-gib, cores, count can be added up, not module"),
+        ("mixed: sum", "mixed: add", 'node_labels[0].mixed: expected "omit" or "sum" or "join", got "add"'),
+        ("example.com/count", "kubernetes.io/count", "node_labels[0].keys: labels of this domain belong to Kubernetes"),
+        ("example.com/count", "example.com/", "node_labels[0].keys: expected NAME or DOMAIN/NAME"),
         ("divided: true", "shared: 1", "nodes[1].shared: expected true or false, got 1"),
         ("/dev/accel/accel{index}", '"/dev/a\\e{index}"', "nodes[0].path: expected an absolute path, got"),
         ("mounts:", "mount:", "mount: is not a known field; did you mean mounts?"),
