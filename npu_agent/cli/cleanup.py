@@ -34,6 +34,8 @@ def cleanup(
 
     if not all_nodes and not node_name:
         exits.usage("which node is meant? give --node-name or the variable NODE_NAME, or --all-nodes")
+    if not all_nodes:
+        paths.checked_node_name(node_name)
     _remove_feature_file(nfd_folder)
     try:
         problems = asyncio.run(_clean(node_name, kubeconfig, all_nodes=all_nodes))

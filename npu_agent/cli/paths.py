@@ -1,6 +1,7 @@
 """The options that several commands share, and what they mean where they are not given."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from npu_agent.cli import exits
+from npu_agent.core.text import printable
 
 if TYPE_CHECKING:
     from npu_agent.config.configuration import Configuration
@@ -70,6 +72,13 @@ Kubeconfig = Annotated[
         show_default="the service account of the pod",
     ),
 ]
+
+
+def checked_node_name(name: str) -> str:
+    """Return `name`, or end with status 2 where no node can be called so (RFC 1123)."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
+        exits.usage(f"expected what the cluster calls the node (--node-name, or the variable NODE_NAME), got {printable(name, 60)!r}")
+    return name
 
 
 def runtime_dir(given: Path | None) -> Path:

@@ -80,11 +80,13 @@ def serve(
     gc.freeze()
     gc.enable()
     configuration = asyncio.run(paths.configuration(config, backend, host_root))
-    if configuration.cluster.needs_node_name and not node_name:
-        exits.usage(
-            "the configuration has the cluster told of this node (cluster), and it is not known what it is called there:"
-            " give --node-name or the variable NODE_NAME"
-        )
+    if configuration.cluster.needs_node_name:
+        if not node_name:
+            exits.usage(
+                "the configuration has the cluster told of this node (cluster), and it is not known what it is called there:"
+                " give --node-name or the variable NODE_NAME"
+            )
+        paths.checked_node_name(node_name)
     logs.set_up(log_level.value, log_format.value)
     options = Options(
         configuration=configuration,

@@ -92,6 +92,7 @@ async def tell_cluster(
 
     def failed(name: str, error: Exception | None) -> None:
         log.error("telling the cluster of the node (%s) failed and is begun again", name, exc_info=error)
+        tell(wanted[name].source, f"it failed by a fault of the agent, {type(error).__name__}: {error}; it is begun again")
 
     try:
         await Tending(Current(wanted), task, failed).run()

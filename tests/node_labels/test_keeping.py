@@ -13,8 +13,9 @@ import pytest
 from npu_agent.cluster import keeping
 from npu_agent.cluster.client import ApiServer
 from npu_agent.cluster.keeping import keep
-from npu_agent.cluster.outputs import NodeOutput
+from npu_agent.cluster.outputs import NodeOutput, tell_cluster
 from npu_agent.cluster.taints import ANNOTATION, Taint
+from npu_agent.config.cluster import ClusterSettings
 from npu_agent.core.health import Health
 from npu_agent.core.state import NodeState
 from npu_agent.flow.current import Current
@@ -61,7 +62,7 @@ async def kept(
     told = Told()
 
     async def run() -> None:
-        await keep(current, output, told, empty_s=0.05)
+        await keep(current, output, told, chance=lambda: 0.0, empty_s=0.05)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
@@ -117,7 +118,7 @@ async def test_a_look_once_an_hour_reads_and_writes_only_what_somebody_changed(a
 
 
 async def test_an_api_server_that_is_away_is_told_once_and_tried_again_until_it_is_back(api: ApiDouble) -> None:
-    api.faults.extend([Fault(status=503), Fault(cut=0), Fault(content=b"<html>"), Fault(status=500)])
+    api.faults.extend([Fault(status=503), Fault(cut=0), Fault(content=b"<html>")])
     current = Current(state(card()))
     async with kept(api, current) as told:
         assert "503" in await told.until(bool)
@@ -198,3 +199,22 @@ def test_nothing_of_the_cluster_is_imported_by_an_agent_that_tells_it_nothing() 
     source = Path(keeping.__file__).parents[1] / "agent.py"
     head = source.read_text().partition("class NoDevice")[0]
     assert "npu_agent.cluster" not in head
+
+
+async def test_a_fault_of_our_own_is_a_problem_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [ValueError("nobody foresaw this")]
+
+    async def bring(self: NodeOutput, wanted: object) -> str:
+        if broken:
+            raise broken.pop()
+        return ""
+
+    monkeypatch.setattr(NodeOutput, "bring", bring)
+    told = Told()
+    async with anyio.create_task_group() as tasks:
+        settings = ClusterSettings(labels="apply")
+        tasks.start_soon(tell_cluster, Current(state(card())), told, settings, "n1", None)
+        with anyio.fail_after(20):
+            assert "ValueError: nobody foresaw this" in await told.until(bool)
+            await told.until(lambda text: not text)
+        tasks.cancel_scope.cancel()

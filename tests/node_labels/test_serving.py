@@ -115,3 +115,12 @@ def test_cleanup_wants_to_know_which_node() -> None:
     ran = npu_agent("cleanup")
     assert ran.returncode == 2
     assert "--all-nodes" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["Worker", "a/b", "-a", "a" * 254])
+def test_what_no_node_can_be_called_is_refused(short_dir: Path, name: str) -> None:
+    (short_dir / "agent.yaml").write_text(json.dumps(HOUR))
+    for arguments in (["serve", "--config", short_dir / "agent.yaml", "--runtime-dir", short_dir / "run"], ["cleanup"]):
+        ran = npu_agent(*arguments, "--node-name", name)
+        assert ran.returncode == 2
+        assert "expected what the cluster calls the node" in ran.stderr
