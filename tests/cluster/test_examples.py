@@ -58,6 +58,18 @@ async def test_a_taint_keeps_pods_away_that_do_not_tolerate_it(cluster: Cluster,
         await cluster.kubectl("taint", "node", NPU_NODE, f"{RESOURCE}=exclusive:NoSchedule-")
 
 
+async def test_pods_choose_nodes_by_the_labels_of_the_agent(cluster: Cluster, agent: Agent, namespace: str) -> None:
+    await eventually(lambda: agent.labels(NPU_NODE), bool, within_s=20)
+    await apply_example(cluster, "node-selector.yaml", namespace)
+    await apply_example(cluster, "affinity.yaml", namespace)
+    assert {pod["spec"]["nodeName"] for pod in await runs(cluster, namespace, 2)} == {NPU_NODE}
+    (other,) = example("node-selector.yaml", namespace)
+    other["metadata"]["name"] = "npu-other"
+    other["spec"]["nodeSelector"]["furiosa.ai/npu.product"] = "warboy"
+    await cluster.apply(other)
+    assert "didn't match Pod's node affinity/selector" in await why_pending(cluster, namespace, "npu-other")
+
+
 async def test_a_quota_holds_for_cards(cluster: Cluster, agent: Agent, namespace: str) -> None:
     await apply_example(cluster, "quota.yaml", namespace)
     await eventually(lambda: cluster.api.get(f"/api/v1/namespaces/{namespace}/resourcequotas/npu-quota"), _is_counted)
@@ -102,6 +114,15 @@ async def test_the_pods_of_the_pipeline_are_what_the_api_server_takes(cluster: C
     made = await _create(cluster, template, "?dryRun=All&fieldValidation=Strict")
     limits = made["spec"]["containers"][0]["resources"].get("limits")
     assert limits == {"build": None, "warboy": {"furiosa.ai/warboy": "1"}, "rngd": {"furiosa.ai/rngd": "1"}}[name]
+
+
+async def test_code_server_is_what_the_api_server_takes(cluster: Cluster, namespace: str) -> None:
+    """Its image cannot be had without a registry of images, so it is not started here."""
+    found = example("code-server/code-server.yaml", namespace)
+    for kind, path in (("Deployment", "/apis/apps/v1"), ("Service", "/api/v1")):
+        (one,) = [each for each in found if each["kind"] == kind]
+        where = f"{path}/namespaces/{namespace}/{kind.lower()}s?dryRun=All&fieldValidation=Strict"
+        await cluster.api.request("POST", where, one)
 
 
 def test_the_page_of_examples_names_each() -> None:
