@@ -64,7 +64,7 @@ binary: ## Build dist/npu-agent, one file for hosts, and dist/npu-agent.folder/,
 	@$(PYTHON) -m container.binary $(if $(BACKENDS),--backends $(BACKENDS))
 
 image: ## Build dist/npu-agent-image.tar from scratch, with buildah (root; NAME=registry/npu-agent:TAG, BASE=python:3.11-bookworm)
-	@$(PYTHON) -m container.image $(if $(NAME),--name $(NAME)) $(if $(BASE),--base $(BASE))
+	@$(PYTHON) -m container.image $(if $(NAME),--name $(NAME)) $(if $(BASE),--base $(BASE)) $(if $(BACKENDS),--backends $(BACKENDS))
 
 dist/npu-agent-image.tar: $(shell git ls-files npu_agent container requirements/binary.txt pyproject.toml)
 	@$(PYTHON) -m container.image

@@ -41,6 +41,8 @@ def build(target: Path, work: Path, *, backends: Path | None = None) -> bool:
     for program, package in _PROGRAMS.items():
         if not shutil.which(program):
             raise CannotBuild(f"{program} is not in PATH: install {package}")
+    if backends and not backends.is_file():
+        raise CannotBuild(f"{backends} is not a file that names backends")
     inputs = _inputs(backends)
     built_of = target / ".npu-agent.inputs"
     products = [target / name for name in (ONE_FILE, FOLDER, INVENTORY)]
@@ -80,9 +82,11 @@ def commit_time() -> str:
     return asked.stdout.strip() or "315532800"
 
 
-def sources() -> Iterator[Path]:
-    """Yield the files of which the programs are made."""
+def sources(backends: Path | None = None) -> Iterator[Path]:
+    """Yield the files of which the programs are made, with `backends` where it names some."""
     yield REQUIREMENTS
+    if backends:
+        yield backends
     for folder in ("npu_agent", "container"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and path.suffix in {".py", ".yaml", ".spec"} and not {"__pycache__", "chart", "manifests"} & {*path.parts}:
@@ -90,7 +94,7 @@ def sources() -> Iterator[Path]:
 
 
 def _inputs(backends: Path | None) -> str:
-    return digest_of(*sources(), *([backends] if backends else []), said=f"{sys.version} {sys.base_prefix}")
+    return digest_of(*sources(backends), said=f"{sys.version} {sys.base_prefix}")
 
 
 def digest_of(*files: Path, said: str) -> str:

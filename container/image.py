@@ -21,16 +21,19 @@ ARCHIVE = "npu-agent-image.tar"
 CONTAINERFILE = binary.ROOT / "container" / "Containerfile"
 
 
-def build(target: Path, *, name: str, from_base: str = "") -> str:
+def build(target: Path, *, name: str, from_base: str = "", backends: Path | None = None) -> str:
     """Build the image into `target`, named `name`, unless it is there and nothing has changed; return the digest of its manifest.
 
-    Beside the archive lies what it is made of (container/sbom.py). Raises CannotBuild.
+    `from_base` names the image that it is built in, instead of one of Debian packages. `backends` is a file in requirements/ that names
+    backends of third parties (container/binary.py). Beside the archive lies what it is made of (container/sbom.py). Raises CannotBuild.
     """
+    if backends and not (backends.is_file() and backends.resolve().parent == binary.ROOT / "requirements"):
+        raise binary.CannotBuild(f"{backends} is not a file in {binary.ROOT}/requirements, from where the build takes it")
     with builder.opened() as buildah:
-        return _build(buildah, target, name, from_base)
+        return _build(buildah, target, name, from_base, backends)
 
 
-def _build(buildah: Buildah, target: Path, name: str, from_base: str) -> str:
+def _build(buildah: Buildah, target: Path, name: str, from_base: str, backends: Path | None) -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or binary.commit_time()
     arguments = {
         "BASE": from_base or base.made_of_packages(buildah, builder.cache()),
@@ -38,9 +41,10 @@ def _build(buildah: Buildah, target: Path, name: str, from_base: str) -> str:
         "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
         "VERSION": version(),
         "REVISION": revision(),
+        "BACKENDS": f"requirements/{backends.name}" if backends else "",
     }
     archive, built_of, document = target / ARCHIVE, target / ".npu-agent-image.inputs", target / sbom.NAME
-    inputs = binary.digest_of(CONTAINERFILE, *binary.sources(), said=f"{name} {sorted(arguments.items())}")
+    inputs = binary.digest_of(CONTAINERFILE, *binary.sources(backends), said=f"{name} {sorted(arguments.items())}")
     if archive.exists() and document.exists() and built_of.exists() and built_of.read_text().split()[0] == inputs:
         return built_of.read_text().split()[1]
     for stale in (built_of, archive, document):
@@ -84,9 +88,10 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=binary.ROOT / "dist")
     parser.add_argument("--name", default=name(), help="what the image is called where it is loaded")
     parser.add_argument("--base", default="", help="an image to build in, instead of one of Debian packages")
+    parser.add_argument("--backends", type=Path, help="a file in requirements/ of backends of third parties to take along")
     options = parser.parse_args()
     try:
-        digest = build(options.target.resolve(), name=options.name, from_base=options.base)
+        digest = build(options.target.resolve(), name=options.name, from_base=options.base, backends=options.backends)
     except binary.CannotBuild as problem:
         sys.exit(f"image: {problem}")
     print(f"{options.target / ARCHIVE} is {options.name}, {digest}; what it is made of is in {sbom.NAME}")
