@@ -31,6 +31,8 @@ from npu_agent.core import model_line, selection
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.health import Health
 from npu_agent.core.inventory import Tracked
+from npu_agent.families.attributes import Source
+from npu_agent.families.family import Family
 from npu_agent.families.reading import read_shipped, shipped_names
 from npu_agent.schema.document import dump
 from npu_agent.schema.fields import expectation
@@ -73,6 +75,35 @@ def fields_of(*structs: type[msgspec.Struct], names: tuple[str, ...] = ()) -> Ca
         return "\n\n".join(_table(struct, name) for struct, name in zip(structs, names or ("",) * len(structs), strict=True))
 
     return write
+
+
+def family_fields() -> str:
+    """All that a family can say, each field with its path."""
+    rows = [f"| `{path}` | {_description(field.type)} |" for path, field in fields_below(Family)]
+    return "\n".join(["| field | meaning |", "|---|---|", *rows])
+
+
+def fields_below(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path of every field below the struct, as people write it, and the field."""
+    for field in msgspec.structs.fields(struct):
+        own = f"{path}{field.encode_name}"
+        yield own, field
+        inner, is_list = _struct_in(field.type)
+        if inner is not None:
+            yield from fields_below(inner, f"{own}[]." if is_list else f"{own}.")
+
+
+def _struct_in(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+    """Return the struct that a field has, or has a list of."""
+    arguments = typing.get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return (None if kind is Source else kind), False
+    if typing.get_origin(kind) is typing.Annotated or _is_union(kind):
+        found = [_struct_in(argument) for argument in arguments]
+        return next((pair for pair in found if pair[0] is not None), (None, False))
+    if typing.get_origin(kind) in (list, tuple):  # a tuple here may be written as its only item
+        return _struct_in(arguments[0])[0], typing.get_origin(kind) is list
+    return None, False
 
 
 def _table(struct: type[msgspec.Struct], name: str) -> str:
@@ -252,6 +283,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "labels-of-a-node": labels_of_a_node,
     "cluster": fields_of(cluster.ClusterSettings, cluster.NodeTaint, names=("cluster", "taint")),
     "cdi": fields_of(cdi.CdiSettings, names=("cdi",)),
+    "family": family_fields,
+    "piece": fields_of(Source),
     "selectors": fields_of(selection.Selector),
     "fake": fields_of(fake_cards.Options, fake_cards.Card, names=("fake", "accelerators[]")),
     "fake-commands": fake_commands,

@@ -149,6 +149,10 @@ class HostTree:
         _link(entry, f"../../{folder.relative_to(self.root / 'sys')}")
         return folder
 
+    def node(self, path: str) -> None:
+        """A device node; an empty file stands for it where none can be made."""
+        self._nodes([path])
+
     def set(self, card: Card, attribute: str, content: str | bytes | None) -> None:
         """Give an attribute of the card exactly this content; None removes it. "pci:numa_node" is one of the card's PCI function."""
         path = self.path(card, attribute)

@@ -24,11 +24,16 @@ class DeviceNode:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or folder of the host that a container gets."""
+    """A file or folder of the host that a container gets, or all that a path with `*` stands for, each at its own place.
+
+    One that is `required` and missing fails the allocation, one that is not is left out where the host does not have it, and of one that
+    says neither (None) it is not looked whether it is there.
+    """
 
     host_path: str
     container_path: str
     read_only: bool = True
+    required: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,11 @@ class Accelerator:
     notices: tuple[str, ...] = ()
     parts: tuple[Part, ...] = (WHOLE,)
     model_line: ModelLine = UNDESCRIBED
+
+    @property
+    def model(self) -> str:
+        """Its attribute `model`, empty if it has none."""
+        return dict(self.attributes).get("model", "")
 
 
 @dataclass(frozen=True, slots=True)

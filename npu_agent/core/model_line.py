@@ -53,10 +53,10 @@ def _keys_mistake(keys: Sequence[str]) -> str:
 class Product(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the vendor's data sheet says of every card of the line. What is absent is not told."""
 
-    name: str = ""
-    architecture: str = ""
-    memory_gib: Annotated[int, Meta(ge=0)] = 0
-    cores: Annotated[int, Meta(ge=0)] = 0
+    name: Annotated[str, Meta(description="what the data sheet calls each card")] = ""
+    architecture: Annotated[str, Meta(description="its architecture")] = ""
+    memory_gib: Annotated[int, Meta(ge=0, description="whole GiB of memory of each card")] = 0
+    cores: Annotated[int, Meta(ge=0, description="cores of each card")] = 0
 
 
 NO_PRODUCT = Product()
@@ -70,10 +70,21 @@ class LabelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     says what becomes of the label where the cards of the node differ: it is left out, or has the sum, or all values.
     """
 
-    fact: str
-    keys: Annotated[tuple[Annotated[str, Check(label_key_mistake)], ...], ONE_OR_MANY, Check(_keys_mistake)]
-    split: bool = False
-    mixed: Literal["omit", "sum", "join"] = "omit"
+    fact: Annotated[str, Meta(description=f"what they say: {', '.join(FACTS)}, `model`, or a name of `labels`")]
+    keys: Annotated[
+        tuple[Annotated[str, Check(label_key_mistake)], ...],
+        ONE_OR_MANY,
+        Check(_keys_mistake),
+        Meta(description="one key or a list; one without a domain is one of the agent's own, `npu-agent.io/FAMILY.KEY`"),
+    ]
+    split: Annotated[
+        bool,
+        Meta(description="whether a version is told in its parts too: `KEY.major`, `.minor`, `.patch`, `.prerelease`, `.metadata`"),
+    ] = False
+    mixed: Annotated[
+        Literal["omit", "sum", "join"],
+        Meta(description="where the cards of a node differ: `omit` the label, the `sum`, or `join` all with `_`"),
+    ] = "omit"
 
 
 GENERIC = (

@@ -41,6 +41,7 @@ class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
     backends: Annotated[_Texts, Meta(description="names of backends")] = ()
     families: Annotated[_Texts, Meta(description="model lines, such as `rngd`")] = ()
+    models: Annotated[_Texts, Meta(description="models of a family, such as `gaudi2`")] = ()
     ids: Annotated[_Texts, Meta(description="ids as `npu-agent list` shows them, in any case")] = ()
     uuids: Annotated[_Texts, Meta(description="uuids, in any case")] = ()
     serials: Annotated[_Texts, Meta(description="serial numbers, in any case")] = ()
@@ -65,6 +66,7 @@ class Selector(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
         return (
             matches_any(self.backends, accelerator.backend)
             and matches_any(self.families, accelerator.family)
+            and matches_any(self.models, accelerator.model)
             and matches_any(self.ids, accelerator.id, ignore_case=True)
             and matches_any(self.uuids, accelerator.uuid, ignore_case=True)
             and matches_any(self.serials, accelerator.serial, ignore_case=True)

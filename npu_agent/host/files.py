@@ -22,6 +22,10 @@ MAX_LINKS = 40
 """Symbolic links followed on the way to one path, as many as the kernel follows."""
 
 
+MAX_LINES = 512
+"""Lines of a file that are looked at."""
+
+
 def read_text(path: str, *, wait: bool = True) -> str:
     """Return what the file says as one stripped, printable text of at most MAX_CHARACTERS characters.
 
@@ -29,18 +33,30 @@ def read_text(path: str, *, wait: bool = True) -> str:
     text (wrong UTF-8, control characters) is replaced by "�", so that it equals nothing that a driver says. `path` itself must not be
     a link. Raises OSError and ShortOfResources.
     """
+    text = as_text(_content(path, wait=wait).rstrip(_PADDING)).strip()
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of the file, each stripped, printable and of at most MAX_CHARACTERS characters, otherwise as `read_text`.
+
+    Of a file with more than MAX_BYTES or MAX_LINES the beginning counts; a tab in a line is a space.
+    """
+    lines = _content(path).replace(b"\t", b" ").rstrip(_PADDING).split(b"\n", MAX_LINES)[:MAX_LINES]
+    return [as_text(line).strip()[:MAX_CHARACTERS] for line in lines]
+
+
+def _content(path: str, *, wait: bool = True) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags if wait else flags | os.O_NONBLOCK)
         try:
-            content = os.read(descriptor, MAX_BYTES)
+            return os.read(descriptor, MAX_BYTES)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise_if_short(error)
         raise
-    text = as_text(content.rstrip(_PADDING)).strip()
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def as_text(name: str | bytes) -> str:

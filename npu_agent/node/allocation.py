@@ -1,10 +1,10 @@
 """What a container is given: the edits of its devices, out of the node state, seen to exist on the host and remembered."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Part
+from npu_agent.core.accelerator import Accelerator, ContainerEdits, DeviceNode, Mount, Part
 from npu_agent.core.allocations import allocation_of
 from npu_agent.core.edits import EditsConflict, merge
 from npu_agent.core.errors import AllocationError
@@ -13,6 +13,7 @@ from npu_agent.core.state import NodeState
 from npu_agent.host.bounded import Readers, ReadHangs
 from npu_agent.host.errors import ShortOfResources
 from npu_agent.host.files import below_root
+from npu_agent.host.mounts import present
 from npu_agent.host.nodes import Folders, SeenNode, look_at
 from npu_agent.node.errors import BackendFailed
 from npu_agent.node.memory import Memory
@@ -51,8 +52,11 @@ class Allocator:
             edits = merge([device.part.edits for device in devices])
         except EditsConflict as error:
             raise AllocationError(str(error)) from error
-        seen = await self._see(_ids(devices), edits.device_nodes)
-        if missing := [f"{node.host_path} {seen[node].wrong}" for node in edits.device_nodes if node.required and seen[node].wrong]:
+        seen = await self._see(_ids(devices), edits.device_nodes, edits.mounts)
+        nodes = seen.nodes
+        missing = [f"{node.host_path} {nodes[node].wrong}" for node in edits.device_nodes if node.required and nodes[node].wrong]
+        missing += [f"{mount.host_path} is not on the host" for mount in edits.mounts if mount.required and not seen.mounts[mount]]
+        if missing:
             raise AllocationError(
                 f"{_ids(devices)} cannot be used: {'; '.join(missing[:3])}"
                 + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -60,7 +64,7 @@ class Allocator:
             )
         self._remember(resource, devices)
         await self._memory.save()
-        return replace(edits, device_nodes=_found(edits.device_nodes, seen))
+        return seen.of(edits)
 
     async def prepare(self, devices: Sequence[Device]) -> None:
         """Have each backend that wants it prepare its cards for a container that starts. Raises AllocationError."""
@@ -94,18 +98,25 @@ class Allocator:
             return frozenset()
 
     async def as_found(self, parts: Sequence[Part]) -> Sequence[ContainerEdits]:
-        """Return what containers get of `parts` as the host has it now: without optional nodes that are missing. Raises AllocationError."""
-        seen = await self._see("all devices", list({node: None for part in parts for node in part.edits.device_nodes}))
-        return [replace(part.edits, device_nodes=_found(part.edits.device_nodes, seen)) for part in parts]
+        """Return what containers get of `parts` as the host has it now: without optional nodes and mounts that are missing.
 
-    async def _see(self, whose: str, nodes: Sequence[DeviceNode]) -> Mapping[DeviceNode, SeenNode]:
-        def look() -> dict[DeviceNode, SeenNode]:
+        Raises AllocationError.
+        """
+        nodes = list({node: None for part in parts for node in part.edits.device_nodes})
+        seen = await self._see("all devices", nodes, list({mount: None for part in parts for mount in part.edits.mounts}))
+        return [seen.of(part.edits) for part in parts]
+
+    async def _see(self, whose: str, nodes: Sequence[DeviceNode], mounts: Sequence[Mount]) -> "_Seen":
+        def look() -> _Seen:
             folders: Folders = {}
-            return {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files, folders=folders) for node in nodes}
+            return _Seen(
+                {node: look_at(self._prefix, node, allow_plain_files=self._allow_plain_files, folders=folders) for node in nodes},
+                {mount: present(self._prefix, mount) for mount in mounts},
+            )
 
         try:
             return await self._readers.read(whose, look, timeout_s=LOOK_TIMEOUT_S)
-        except (ReadHangs, ShortOfResources) as error:
+        except (ReadHangs, ShortOfResources, OSError) as error:
             raise AllocationError(f"the device nodes of {whose} cannot be looked at: {error}") from error
 
     def _remember(self, resource: str, devices: Sequence[Device]) -> None:
@@ -128,16 +139,24 @@ class Allocator:
         return tracked.accelerator
 
 
-def _found(nodes: Sequence[DeviceNode], seen: Mapping[DeviceNode, SeenNode]) -> tuple[DeviceNode, ...]:
-    """Return the nodes that a container can be given, and those that it cannot do without.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What there is on the host of the device nodes and mounts that were looked for."""
 
-    The runtime is told the device itself: not every one follows links.
-    """
-    return tuple(
-        node if seen[node].wrong or node.host_path == seen[node].path else replace(node, host_path=seen[node].path)
-        for node in nodes
-        if node.required or not seen[node].wrong
-    )
+    nodes: Mapping[DeviceNode, SeenNode]
+    mounts: Mapping[Mount, Sequence[Mount]]
+
+    def of(self, edits: ContainerEdits) -> ContainerEdits:
+        """Return `edits` with the nodes and mounts that a container can be given, and the nodes that it cannot do without.
+
+        The runtime is told the device itself: not every one follows links.
+        """
+        nodes = tuple(
+            node if self.nodes[node].wrong or node.host_path == self.nodes[node].path else replace(node, host_path=self.nodes[node].path)
+            for node in edits.device_nodes
+            if node.required or not self.nodes[node].wrong
+        )
+        return replace(edits, device_nodes=nodes, mounts=tuple(one for mount in edits.mounts for one in self.mounts[mount]))
 
 
 def _ids(devices: Sequence[Device]) -> str:

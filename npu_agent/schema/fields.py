@@ -4,7 +4,7 @@ import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -56,11 +56,16 @@ class _Shape:
     options: tuple["_Shape", ...] = ()
     """What data can be of a union, where each option looks different."""
 
+    def fits(self, data: object) -> bool:
+        """Return whether `data` looks like this."""
+        return isinstance(data, dict) if self.struct else isinstance(data, str) and bool(self.checks)
+
     def of(self, data: object) -> "_Shape":
         """Return the option of a union that `data` looks like, else the whole."""
         is_list, is_mapping = isinstance(data, list), isinstance(data, dict)
         fitting = (shape for shape in self.options if (is_list and shape.items) or (is_mapping and (shape.struct or shape.values)))
-        return next(fitting, self)
+        plain = [shape for shape in self.options if not (shape.items or shape.struct or shape.values)]
+        return next(fitting, plain[0] if isinstance(data, str) and len(plain) == 1 else self)
 
 
 @functools.cache
@@ -73,6 +78,9 @@ def _shape(kind: Any) -> _Shape:
     if typing.get_origin(kind) is typing.Annotated:
         plain, *extras = typing.get_args(kind)
     checks = tuple(extra for extra in extras if isinstance(extra, Check))
+    if is_union(plain):
+        whole = _shape(plain)
+        return replace(whole, kind=kind, checks=(*checks, *whole.checks))
     origin, arguments = typing.get_origin(plain), typing.get_args(plain)
     if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
         return _Shape(kind, checks, struct=plain)
@@ -144,6 +152,9 @@ def _one(data: object, shape: _Shape, steps: Steps, mistakes: list[Mistake]) -> 
     if value is not _WRONG:  # it is such a value, and where it is a wrong one, its own rule says why
         mistakes += own
         return shape.sequence((value,))
+    if _shape(shape.items).of(data).fits(data):  # what is wrong is in it, and not that it is one
+        mistakes.extend(own)
+        return _WRONG if value is _WRONG else shape.sequence((value,))
     return _leaf(data, shape.kind, shape.kind, steps, mistakes)
 
 

@@ -109,9 +109,19 @@ def advice(name: str, known: Iterable[str], mistakes: int) -> str:
     if len(name) <= MAX_SHOWN:
         import difflib  # 10 ms that only a mistake needs to pay
 
-        for similar in difflib.get_close_matches(name, known, n=1):
+        meant = [own for own in known if not _is_opposite(name, own)]
+        for similar in difflib.get_close_matches(name, meant, n=1):
             return f"did you mean {printable(similar, MAX_SHOWN)}?"
     return there_are(known)
+
+
+def _is_opposite(name: str, other: str) -> bool:
+    """Return whether one of the two says that it is not the other: nobody who writes `not_shared` means `shared`."""
+    short, long = sorted((name, other), key=len)
+    return long != short and long.endswith(short) and long[: -len(short)].rstrip("_-") in _NEGATIONS
+
+
+_NEGATIONS = ("un", "not", "non", "no", "in", "im", "dis", "de", "anti")
 
 
 def there_are(names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from npu_agent.config.reading import parse
 from npu_agent.core.accelerator import DeviceNode, Reading
 from npu_agent.families import family
 from npu_agent.node.making import make_backends
+from scripts.generate_docs import fields_below
 from tests.backends.only import edits
 from tests.host_tree import HostTree
 
@@ -67,31 +68,11 @@ async def test_the_option_for_old_drivers_turns_the_meaning(tmp_path: Path) -> N
         assert (await backend.probe(card)).healthy
 
 
-def field_names(kind: type[msgspec.Struct], path: str = "") -> Iterator[str]:
-    """The path of every field below the struct, as the document writes it."""
-    for field in msgspec.structs.fields(kind):
-        below = f"{path}{field.encode_name}"
-        inner = [option for option in (field.type, *typing.get_args(field.type)) if isinstance(option, type)]
-        structs = [option for option in inner if issubclass(option, msgspec.Struct)]
-        structs += [argument for argument in typing.get_args(field.type) for argument in typing.get_args(argument) if _is_struct(argument)]
-        is_list = "list" in str(field.type)
-        if is_list or not structs:
-            yield below
-        for struct in structs:
-            yield from field_names(struct, f"{below}[]." if is_list else f"{below}.")
-
-
-def _is_struct(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
 def test_every_field_of_a_family_is_explained() -> None:
-    names = list(field_names(family.Family))
-    assert "pci.vendor" in names
-    assert "health[].missing" in names
-    assert "nodes[].each" in names
-    shown = {name: name.removeprefix("mounts[].") for name in names}  # the fields of a mount are told in its own line
-    assert [name for name in names if f"`{shown[name]}`" not in DOCUMENT] == []
+    fields = dict(fields_below(family.Family))
+    for name in ("pci.vendor", "class.folder", "health[].missing", "nodes[].each", "mounts[].required", "activity[].unit"):
+        assert f"| `{name}` |" in DOCUMENT
+    assert [name for name, field in fields.items() if f"| `{name}` |  |" in DOCUMENT or f"| `{name}` |" not in DOCUMENT] == []
 
 
 def test_every_option_is_explained() -> None:

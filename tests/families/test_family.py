@@ -74,7 +74,7 @@ def test_the_families_that_ship_are_right() -> None:
 
 def test_a_family_needs_few_fields() -> None:
     family = parse(SMALL, "own.yaml")
-    assert (family.name, family.entries.folder, family.nodes[0].required) == ("small", "small", True)
+    assert (family.name, family.entries[0].folder, family.nodes[0].required) == ("small", "small", True)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_family_needs_few_fields() -> None:
         ("healthy: [o", "helthy: [o", "health[0].helthy: is not a known field; did you mean healthy?"),
         ("path: /dev/accel/accel{index}", "path: /sys/x{index}", "line 15: nodes[0].path: expected a path below /dev/"),
         ("path: /dev/accel/accel{index}", "path: /dev/../etc/x", "nodes[0].path: expected an absolute path"),
-        ("path: /dev/accel/accel{index}", "path: /dev/x{number}", "{number} is not a placeholder here; there are {index}, {each}"),
+        ("path: /dev/accel/accel{index}", "path: /dev/x{number}", "{number} is not a placeholder here; there are {index}, {pci_address}"),
         ('each: ["0", "1"]', "", "nodes[1].each: each goes with {each} in the path; give both or neither"),
         ('each: ["0", "1"]', 'each: ["0", "../1"]', "nodes[1].each[1]: expected letters, digits, '.', '_' and '-'"),
         ('each: ["0", "1"]', 'each: ["0", "1"]\n    container_path: /dev/x', "nodes[1].container_path: expected {each} in it too"),
@@ -112,7 +112,11 @@ def test_a_family_needs_few_fields() -> None:
         ("host_path: /usr/lib/vendor", "host_path: /usr/{each}", "mounts[0]: {each} is not a placeholder here; there are {index}"),
         ("host_path: /usr/lib/vendor", "host_path: usr", 'mounts[0].host_path: expected an absolute path, got "usr"'),
         ('VISIBLE: "{index}"', 'VIS-IBLE: "1"', "environment.VIS-IBLE: expected the name of a variable"),
-        ('VISIBLE: "{index}"', 'VISIBLE: "{each}"', "environment.VISIBLE: {each} is not a placeholder here; there are {index}, {part}"),
+        (
+            'VISIBLE: "{index}"',
+            'VISIBLE: "{each}"',
+            "environment.VISIBLE: {each} is not a placeholder here; there are {index}, ",
+        ),
         (
             'VISIBLE: "{index}"',
             'VISIBLE: "a\\nb"',
@@ -121,14 +125,14 @@ def test_a_family_needs_few_fields() -> None:
         ('VISIBLE: "{index}"', 'VISIBLE: "\\e[31m"', 'environment.VISIBLE: expected printable characters, at most 4096, got "\\u001b[31m"'),
         ('VISIBLE: "{index}"', 'VISIBLE: "a\\0"', 'environment.VISIBLE: expected printable characters, at most 4096, got "a\\u0000"'),
         ('card: "{serial}"', 'card: "a\\rb"', 'line 30: annotations["example.com/card"]: expected printable characters'),
-        ('card: "{serial}"', "card: '{name}'", 'annotations["example.com/card"]: {name} is not a placeholder here; there are {index}'),
+        ('card: "{serial}"', "card: '{names}'", 'annotations["example.com/card"]: {names} is not a placeholder here; there are {index}'),
         ("example.com/card", "Example_com/card", 'annotations["Example_com/card"]: expected the name of an annotation'),
         (
             "example.com/whole={index}",
             "whole",
             "line 31: cdi_devices[0]: expected the whole name of a CDI device, such as furiosa.ai/rngd=",
         ),
-        ("example.com/whole={index}", "a.b/c={x}", "cdi_devices[0]: {x} is not a placeholder here; there are {index}, {part}"),
+        ("example.com/whole={index}", "a.b/c={x}", "cdi_devices[0]: {x} is not a placeholder here; there are {index}, {pci_address}"),
         ("example.com/whole={index}", "a.b/c=d\\n", "cdi_devices[0]: expected the whole name of a CDI device"),
         ("memory_gib: 96", "memory_gib: -1", "line 32: product.memory_gib: expected an integer ≥ 0, got -1"),
         ("cores: 2", "core: 2", "product.core: is not a known field; did you mean cores?"),
@@ -140,6 +144,35 @@ def test_a_family_needs_few_fields() -> None:
         ("example.com/count", "example.com/", "node_labels[0].keys: expected NAME or DOMAIN/NAME"),
         ("divided: true", "shared: 1", "nodes[1].shared: expected true or false, got 1"),
         ("/dev/accel/accel{index}", '"/dev/a\\e{index}"', "nodes[0].path: expected an absolute path, got"),
+        ("healthy: [o", "unhealthy_: [o", "health[0].unhealthy_: is not a known field; did you mean unhealthy?"),
+        ("[operational, Operational]", "[a]\n    at_most: 5", "health[0]: judges in 2 ways (healthy and at_least); make them rules of"),
+        ("healthy: [operational, Operational]", "any_case: true", "line 12: health[0]: says nothing of what is healthy; expected healthy,"),
+        ("healthy: [operational, Operational]", "at_least: 5\n    at_most: 4", "health[0].at_most: expected a number ≥ 5, which is at_le"),
+        ("healthy: [operational, Operational]", "counter: beats", 'health[0].counter: expected "steady" or "beating", got "beats"'),
+        ("healthy: [operational, Operational]", "pattern: '(a+)+'", "health[0].pattern: a group with + behind it can take long"),
+        ("module: device/module_id", "model: device/module_id", "labels.model: expected small letters, digits"),
+        (
+            "module: device/module_id",
+            "module: {attribute: a, patern: b}",
+            "labels.module.patern: is not a known field; did you mean pattern?",
+        ),
+        ("module: device/module_id", "module: 'device/*x*'", 'labels.module: expected at most one * between two /, got "device/*x*"'),
+        ("module: device/module_id", "module: 'x{part}'", "labels.module: {part} is not a placeholder here; there are {index},"),
+        (
+            "host_path: /usr/lib/vendor",
+            "host_path: /usr/*\n    container_path: /x",
+            "mounts[0].container_path: what * stands for keeps",
+        ),
+        ("divided: true", "class: drm", 'nodes[1].class: "drm" is the folder of no class; there are accel'),
+        ("path: /dev/accel/accel{index}", "path: /dev/x*", "nodes[0].path: a * is not for nodes; name what is found by `found`"),
+        ("labels:", "found: {index: a}\nlabels:", "found.index: expected small letters, digits and '_', and no placeholder that there is"),
+        ("labels:", "index: 'x{index}'\nlabels:", "index: {index} is not a placeholder here; there are {pci_address}"),
+        ("labels:", "models: [{name: a}]\nlabels:", "models[0]: expected either devices, or attribute and values"),
+        (
+            "labels:",
+            "activity: [{measure: power, attribute: a, unit: C}]\nlabels:",
+            "activity[0].unit: power is in W or mW or uW, not C",
+        ),
         ("mounts:", "mount:", "mount: is not a known field; did you mean mounts?"),
         ("labels:", "labels: [", "own.yaml: line "),
         ("labels:", "name: again\nlabels:", "name is here a second time; it was on line 2 already"),
@@ -153,7 +186,7 @@ def test_a_mistake_is_told_with_its_place(old: str, new: str, said: str) -> None
 
 def test_all_mistakes_are_told_at_once() -> None:
     text = mistakes_of(WHOLE.replace("required", "x").replace('"0x1020"', "5").replace("healthy:", "well:").replace("accel{index}", "a", 1))
-    assert text.startswith("own.yaml has 4 mistakes:\n  line 5: pci.devices[0]")
+    assert text.startswith("own.yaml has 3 mistakes:\n  line 5: pci.devices[0]")
 
 
 def test_a_mistake_in_one_section_hides_none_between_the_fields_of_another() -> None:
@@ -176,6 +209,21 @@ def test_what_a_family_says_of_edits_is_taken() -> None:
     )
     assert (family.nodes[0].shared, family.nodes[1].shared) == (False, True)
     assert (family.annotations, family.cdi_devices) == ({"example.com/card": "{serial}"}, ["example.com/whole={index}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nnodes: [{path: /dev/a}]", "class: is missing, and so is pci; expected one of them, or nothing can be found"),
+        ("name: a\nnodes: [{path: /dev/a}]\npci: {vendor: '0x1234'}", "pci.name: {index} is of no card without class or index; say index"),
+        ("name: a\nnodes: [{path: /dev/a}]\npci: {vendor: '0x1234', name: a}", "pci.name: expected a name with {index} in it, or another"),
+        ("name: a\nnodes: [{path: /dev/a}]\nclass: [{folder: a}]", "class[0].entries: is missing; expected a text"),
+        ("name: a\nnodes: [{path: /dev/a}]\nclass: {folder: a}", "class.entries: is missing; expected a text"),
+        ("name: a\nnodes: [{path: /dev/a}]\nclass: a", 'class: expected a mapping or a list, got "a"'),
+    ],
+)
+def test_a_family_must_say_where_its_cards_are_found(text: str, said: str) -> None:
+    assert said in mistakes_of(text)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "just text", "1"])

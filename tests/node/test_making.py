@@ -64,8 +64,8 @@ backends:
         "line 1: recover_after:",
         "line 5: backends.fake.accelerators[0].numa_node:",
         "line 6: backends.fake.accelerators[1].count:",
-        "line 8: backends.sysfs.families_folder: /own.yaml: class: is missing;",
         "line 8: backends.sysfs.families_folder: /own.yaml: nodes: is missing;",
+        "line 8: backends.sysfs.families_folder: /own.yaml: class: is missing, and so is pci;",
         "line 8: backends.sysfs.families_folder: /own.yaml: line 1: name:",
         "line 9: backends.sysfs.healthy:",
     ]

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic as clock
 from typing import Any, ClassVar
 
 import anyio
@@ -11,14 +13,16 @@ import anyio
 from npu_agent.backends.base import Backend
 from npu_agent.backends.errors import BackendError
 from npu_agent.backends.sysfs.discovery import BACKEND, Card, cards
+from npu_agent.backends.sysfs.entry import Entry, Sighting
+from npu_agent.backends.sysfs.functions import PciFunction
+from npu_agent.backends.sysfs.health import HEALTHY
 from npu_agent.backends.sysfs.options import families_of
-from npu_agent.backends.sysfs.view import Entry, HostView, PciFunction, Sighting
+from npu_agent.backends.sysfs.view import HostView
 from npu_agent.core.accelerator import Accelerator, Reading
-from npu_agent.families.health import HealthRule
 from npu_agent.flow.current import Current
 from npu_agent.host.bounded import Readers, ReadHangs
 from npu_agent.host.errors import ShortOfResources
-from npu_agent.host.files import is_there, read_text
+from npu_agent.host.files import is_there
 
 SCAN_PATIENCE_S = 0.2
 """How long a scan waits for a card that it has not read yet, from the beginning of that card's own read."""
@@ -28,8 +32,6 @@ SCAN_WITHIN_S = 1.0
 
 SECOND_LOOK_S = 0.2
 """After what time a card without the attributes that name it is read again: its driver may just be making them."""
-
-HEALTHY = Reading(healthy=True)
 
 
 class SysfsBackend(Backend):
@@ -71,7 +73,7 @@ class SysfsBackend(Backend):
             self._settled.intersection_update(sightings)
             found = cards(list(self._entries.values()), functions, self._families, self._contested)
             self._cards = {card.accelerator.id: card for card in found}
-        return [card.accelerator for card in self._cards.values()]
+        return [_with_warnings(card) for card in self._cards.values()]
 
     async def probe(self, accelerator: Accelerator) -> Reading:
         card = self._cards.get(accelerator.id)
@@ -82,7 +84,7 @@ class SysfsBackend(Backend):
             return Reading(False, card.accelerator.unusable)
         try:
             return await self._readers.read(
-                _key(entry.sighting), lambda: read_health(entry, self._view.prefix), timeout_s=self.probe_timeout_s
+                _key(entry.sighting), lambda: read_health(entry, self._view.prefix, clock()), timeout_s=self.probe_timeout_s
             )
         except ReadHangs:
             # How long it has been away grows with each probe and would make each of them news; since when is told with the health.
@@ -137,7 +139,7 @@ class SysfsBackend(Backend):
             return
         if entry == known:
             known.confirmed = True
-            if not known.unmarked:
+            if not known.unmarked and not known.unplaced:
                 self._settled.add(sighting)
         elif entry.complete:
             self._entries[sighting] = entry
@@ -160,11 +162,19 @@ class SysfsBackend(Backend):
         self._came_late.set(self._came_late.value + 1)
 
 
-def read_health(entry: Entry, prefix: str) -> Reading:
-    """Return what the family's rules make of the card now. It is for a thread: a read of a dying card can hang."""
-    bad = [wrong for path, rule in entry.health if (wrong := _wrong(path, rule))]
-    # Where a rule takes a missing attribute for healthy, the entry itself may be what is missing.
-    if (bad or all(rule.missing == "healthy" for _, rule in entry.health)) and not is_there(prefix + entry.folder):
+def read_health(entry: Entry, prefix: str, now: float) -> Reading:
+    """Return what the family's rules make of the card at `now`, in seconds of a clock that only goes on, and note their warnings.
+
+    It is for a thread: a read of a dying card can hang.
+    """
+    bad: list[str] = []
+    warnings: list[str] = []
+    for judge in entry.health:
+        if wrong := judge.wrong(now):
+            (warnings if judge.rule.warn else bad).append(wrong)
+    entry.warnings = tuple(warnings)
+    # Where no rule misses the entry itself, it may be what is missing.
+    if (bad or not any(judge.needs_entry for judge in entry.health)) and not is_there(prefix + entry.stands_for):
         return Reading(False, f"{entry.sighting.path} is not there any more: the card has left the bus or its driver was removed")
     # A virtual class device can outlive its card, and its driver then tells what it remembers.
     if entry.function is not None and not is_there(prefix + entry.function.path):
@@ -174,14 +184,9 @@ def read_health(entry: Entry, prefix: str) -> Reading:
     return Reading(False, "; ".join(bad)) if bad else HEALTHY
 
 
-def _wrong(path: str, rule: HealthRule) -> str:
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        return "" if rule.missing == "healthy" else f"{rule.attribute} is missing"
-    except OSError as error:
-        return f"{rule.attribute} cannot be read: {error.strerror}"
-    return "" if text in rule.healthy else f"{rule.attribute} reads {text!r}, and healthy is {' or '.join(map(repr, rule.healthy))}"
+def _with_warnings(card: Card) -> Accelerator:
+    warnings = card.entry.warnings if card.entry else ()
+    return replace(card.accelerator, notices=(*card.accelerator.notices, *warnings)) if warnings else card.accelerator
 
 
 def _key(sighting: Sighting) -> str:

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from npu_agent.backends.sysfs.entry import Entry
+from npu_agent.backends.sysfs.functions import PciFunction, has_own_driver, is_of
 from npu_agent.backends.sysfs.parts import parts_of
-from npu_agent.backends.sysfs.view import Entry, PciFunction, is_of
 from npu_agent.core.accelerator import Accelerator
 from npu_agent.core.identity import as_device_id, hashed, stable_id
-from npu_agent.core.model_line import ModelLine
+from npu_agent.core.model_line import NO_PRODUCT, ModelLine
 from npu_agent.families.family import Family
-from npu_agent.families.texts import fill
+from npu_agent.families.finding import Model
 from npu_agent.host.files import as_text
 
 BACKEND = "sysfs"
@@ -34,7 +35,7 @@ def cards(entries: Sequence[Entry], functions: Sequence[PciFunction], families: 
     containers cannot be given. `contested` holds ids that several cards have claimed: it grows here, and whoever claims one of them
     never gets it, so that no card takes the place of another when one of them leaves.
     """
-    taken = [entry for entry in entries if not entry.refusal]
+    taken = list(_shown_once([entry for entry in entries if not entry.refusal]))
     described: dict[str, list[Entry]] = {}
     for entry in taken:
         described.setdefault(entry.sighting.path, []).append(entry)
@@ -43,7 +44,8 @@ def cards(entries: Sequence[Entry], functions: Sequence[PciFunction], families: 
     for function in functions:
         if function.address not in claimed:
             family = next(family for family in families.values() if is_of(function, family))
-            found.append(_of_function(function, family, _refusal(function, entries)))
+            if family.pci is None or family.pci.linked or not has_own_driver(function, family):
+                found.append(_of_function(function, family, _refusal(function, entries)))
     return list(_with_own_ids(found, contested))
 
 
@@ -68,18 +70,28 @@ def unbound_reason(function: PciFunction, family: Family, refusal: str = "") -> 
         )
     if own and driver != own:
         return f"{address} is bound to {driver}; bind it to {own} to give it to containers"
-    shows = (
-        f"but its entry in /sys/class/{family.entries.folder} is not taken: {refusal}"
-        if refusal
-        else f"but /sys/class/{family.entries.folder} has no entry for it; see the kernel's log"
-    )
+    folders = " and ".join(dict.fromkeys(shows.path for shows in family.entries))
+    if not folders:
+        return f"{address} is bound to {driver}, but it is not taken: {refusal}" if refusal else f"{address} is not read yet"
+    shows = f"but its entry in {folders} is not taken: {refusal}" if refusal else f"but {folders} has no entry for it; see the kernel's log"
     return f"{address} is bound to {driver}, {shows}"
+
+
+def _shown_once(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield the entries without those of cards that an earlier class of the same family shows too."""
+    first: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        key = (entry.sighting.family, entry.pci_address)
+        first[key] = min(first.get(key, entry.sighting.position), entry.sighting.position)
+    for entry in entries:
+        if not entry.pci_address or first[entry.sighting.family, entry.pci_address] == entry.sighting.position:
+            yield entry
 
 
 def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
     family, sighting, identity = entry.family, entry.sighting, entry.family.identity
-    name = fill(family.entries.name, {"index": sighting.index})
     address = entry.pci_address
+    name = entry.name or sighting.name
     accelerator = Accelerator(
         id=as_device_id(address or f"{family.name}-{name}"),
         backend=BACKEND,
@@ -96,9 +108,16 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
         missing = " and ".join(entry.unnamed)
         text = f"{sighting.path} has no {missing} yet, by which the card is named; if its driver has none, this passes by itself"
         return Card(replace(accelerator, unusable=text), entry)
+    if entry.unplaced:
+        return Card(replace(accelerator, unusable=f"{sighting.path} cannot be handed out: {entry.unplaced}; see the kernel's log"), entry)
     uuid, serial = entry.value(identity.uuid), entry.value(identity.serial)
+    model = entry.model
     labels = [(label, entry.value(attribute)) for label, attribute in family.labels.items()]
+    if model is not None:
+        labels.insert(0, ("model", model.name))
     notices = [entry.notice] if entry.notice else []
+    if family.experimental:
+        notices.append(f"the family {family.name} is experimental: {family.experimental}")
     for other in others:
         text = f"the families {family.name} and {other.family.name} both describe it, and it is taken for {family.name}"
         notices.append(f"{text}; leave one out by the option families of the backend {BACKEND}")
@@ -111,11 +130,17 @@ def _of_entry(entry: Entry, others: Sequence[Entry]) -> Card:
             driver=entry.value(identity.driver),
             attributes=tuple((label, value) for label, value in labels if value),
             notices=tuple(notices),
-            parts=parts_of(told, family, own_node="/dev/" + sighting.name.replace("!", "/"), major=entry.major),
-            model_line=ModelLine(family.product, tuple(family.node_labels)),
+            parts=parts_of(told, family, entry),
+            model_line=model_line_of(family, model),
         ),
         entry,
     )
+
+
+def model_line_of(family: Family, model: Model | None = None) -> ModelLine:
+    """Return what is said of all cards of the family, or of the model of it."""
+    product = family.product if model is None or model.product == NO_PRODUCT else model.product
+    return ModelLine(product, tuple(family.node_labels))
 
 
 def _unread_reason(entry: Entry) -> str:
@@ -127,6 +152,7 @@ def _unread_reason(entry: Entry) -> str:
 
 
 def _of_function(function: PciFunction, family: Family, refusal: str) -> Card:
+    model = next((model.name for model in family.models if function.device in model.devices), "")
     return Card(
         Accelerator(
             id=as_device_id(function.address),
@@ -136,6 +162,7 @@ def _of_function(function: PciFunction, family: Family, refusal: str) -> Card:
             numa_node=function.numa_node,
             pci_address=function.address,
             unusable=unbound_reason(function, family, refusal),
+            attributes=(("model", model),) if model else (),
             parts=(),
         )
     )

@@ -1,6 +1,7 @@
 """The options of the backend `sysfs`, as the families that it is to look for."""
 
-from collections.abc import Iterator, Mapping
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +22,10 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
     families: (
         Annotated[
             list[str],
-            Meta(description="the families to look for, of which the first that describes a card has it; if absent all, your own first"),
+            Meta(
+                description="the families to look for, of which the first that describes a card has it; `*` in a name stands for anything."
+                " If absent, your own and those of FuriosaAI"
+            ),
         ]
         | None
     ) = None
@@ -35,6 +39,10 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
     ] = {}
 
 
+OFFERED = ("rngd", "warboy")
+"""The families that are looked for where nobody says which. To read one of another vendor costs a millisecond of each start."""
+
+
 def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
     """Return the families by name, as the options change them. Raises OptionError with every mistake."""
     parsed, mistakes = read_what_is_right(options, Options)
@@ -46,7 +54,7 @@ def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
             mistakes += [Mistake("families_folder", said) for said in error.told]
     shipped = shipped_names()
     known = [*own, *(name for name in shipped if name not in own)]
-    wanted = known if parsed.families is None else parsed.families
+    wanted = [*own, *(name for name in OFFERED if name not in own)] if parsed.families is None else _named(parsed.families, known)
     families = {name: own[name] if name in own else read_shipped(name) for name in wanted if name in known}
     if not any(mistake.path.startswith("families") for mistake in mistakes):  # else it is not known which families there are
         for index, name in enumerate(wanted):
@@ -58,13 +66,19 @@ def families_of(options: Mapping[str, Any]) -> dict[str, Family]:
     return {name: _with_health(family, parsed.healthy.get(name, {})) for name, family in families.items()}
 
 
+def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the families that `names` mean, each once, in their order; a name that means none stays."""
+    named = [name if "*" not in name else fnmatch.filter(known, name) or name for name in names]
+    return list(dict.fromkeys(name for one in named for name in ([one] if isinstance(one, str) else one)))
+
+
 def _health_mistakes(healthy: Mapping[str, Mapping[str, list[str]]], families: Mapping[str, Family]) -> Iterator[Mistake]:
     for name, attributes in healthy.items():
         place = below("healthy", name)
         if name not in families:
             yield Mistake(place, f"there is no such family in use; there are {listed(families)}")
             continue
-        known = [rule.attribute for rule in families[name].health]
+        known = [attribute for rule in families[name].health if rule.healthy for attribute in rule.attribute]
         for attribute in attributes:
             if attribute not in known:
                 there_are = f"it depends on {listed(known)}" if known else "it depends on nothing"
@@ -75,6 +89,9 @@ def _with_health(family: Family, healthy: Mapping[str, list[str]]) -> Family:
     if not healthy:
         return family
     rules = [
-        msgspec.structs.replace(rule, healthy=healthy[rule.attribute]) if rule.attribute in healthy else rule for rule in family.health
+        msgspec.structs.replace(rule, healthy=next(healthy[attribute] for attribute in rule.attribute if attribute in healthy))
+        if rule.healthy and any(attribute in healthy for attribute in rule.attribute)
+        else rule
+        for rule in family.health
     ]
     return msgspec.structs.replace(family, health=rules)
