@@ -28,7 +28,7 @@ e2e: $(READY) ## Run the scenarios on a real kubelet and containerd (root; build
 e2e-cluster: $(READY) dist/npu-agent-image.tar ## Run the scenarios of a whole cluster, of Kubernetes 1.36.3 or KUBERNETES=1.30.14 (root; builds it once)
 	@KUBERNETES="$(KUBERNETES)" $(BIN)/python -m tests.e2e.programs --cluster
 	@$(BIN)/python -m tests.cluster.example_images
-	KUBERNETES="$(KUBERNETES)" $(BIN)/pytest -q -m cluster tests/cluster
+	KUBERNETES="$(KUBERNETES)" $(BIN)/pytest -q -n 2 --dist loadfile -m cluster tests/cluster
 
 e2e-image: $(READY) ## Run the tests of the single binary and of the image (root; builds them once)
 	$(BIN)/pytest -q -m image tests/container

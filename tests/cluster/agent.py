@@ -86,6 +86,10 @@ class Agent:
     async def logs(self, node: str = NPU_NODE) -> str:
         return await self.kubectl("logs", (await self.pod(node))["metadata"]["name"])
 
+    async def says(self, text: str, node: str = NPU_NODE) -> None:
+        """Return when its log on a node has that text."""
+        await eventually(lambda: self.logs(node), lambda said: text in said, within_s=START_S)
+
     async def listing(self, node: str = NPU_NODE) -> Any:
         """Return the data of `npu-agent list` on a node."""
         name = (await self.pod(node))["metadata"]["name"]

@@ -12,10 +12,22 @@ from tests.host_tree import Card, HostTree
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """The accelerators of a machine, by what it calls them. Changes of `tree` are seen inside at once, those below /dev aside."""
+    """The accelerators of a machine, by uuid. Changes of `tree` are seen inside at once, those below its /dev not at all."""
 
     tree: HostTree
+    family: str
     cards: dict[str, Card]
+    numbers: dict[str, int]
+    """The number of the device nodes of each."""
+
+    def take_out(self, uuid: str) -> None:
+        """Take a card out of the machine. Its nodes in /dev stay."""
+        self.tree.remove(self.cards[uuid])
+
+    def put_in(self, uuid: str) -> None:
+        """Put that card back into its place."""
+        card: Card = getattr(self.tree, self.family)(self.cards[uuid].index, uuid=uuid)
+        self.tree.set(card, "dev", _dev(self.numbers[uuid]))
 
 
 async def insert_cards(machine: Namespaces, family: str, count: int) -> Cards:
@@ -25,14 +37,19 @@ async def insert_cards(machine: Namespaces, family: str, count: int) -> Cards:
     """
     tree = HostTree(machine.run / "host")
     numbers = harmless_devices()
-    cards = {}
+    cards = Cards(tree, family, {}, {})
     for index in range(count):
         card: Card = getattr(tree, family)(index)
         device = numbers[index % len(numbers)]
         for path in card.nodes:
             make_node(tree.root / path.lstrip("/"), device)
-        tree.set(card, "dev", f"{os.major(device)}:{os.minor(device)}\n")
-        cards[card.uuid] = card
+        tree.set(card, "dev", _dev(device))
+        cards.cards[card.uuid], cards.numbers[card.uuid] = card, device
     await machine.must("cp", "-a", f"{tree.root}/dev/.", "/dev")
     await machine.mount(sys.executable, "-I", lay_over_sys.__file__, str(tree.root / "sys"))
-    return Cards(tree, cards)
+    return cards
+
+
+def _dev(device: int) -> str:
+    """Return what a driver says of its node with that number."""
+    return f"{os.major(device)}:{os.minor(device)}\n"

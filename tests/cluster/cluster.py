@@ -12,10 +12,12 @@ that goes with what is in it) and no process of its nodes ended. Pods have a net
 (tests/e2e/image.py) is there.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +32,8 @@ from tests.scenarios.eventually import eventually
 
 NPU_NODE, CPU_NODE = "npu-node", "cpu-node"
 CARDS = 5
+# A node that is silent for 20 s is taken for dead here (control_plane.py).
+_BEATS_EACH_S = 5.0
 _WHAT_HAS_PODS = "cronjobs,jobs,deployments,daemonsets,statefulsets,replicasets,pods"
 
 
@@ -108,6 +112,45 @@ class Cluster:
                 await self.kubectl("-n", name, "delete", _WHAT_HAS_PODS, "--all", "--wait=false")
                 await self.kubectl("delete", "namespace", name, "--wait=false")
                 await eventually(lambda: self._pods(name), lambda pods: not pods, within_s=60)
+
+    @asynccontextmanager
+    async def simulated_node(self, name: str, resources: Mapping[str, str], labels: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+        """Add a node that is Ready and has resources, such as {"furiosa.ai/npu": "8"}, and runs nothing: for what the scheduler decides.
+
+        Pods that are bound to it stay Pending, and are gone when it is left.
+        """
+        there = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", **(labels or {})}
+        # Whoever runs on every node would wait for it for ever.
+        taint = {"key": "example.com/simulated", "effect": "NoSchedule"}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": there}, "spec": {"taints": [taint]}}
+        await self.api.request("POST", "/api/v1/nodes", node)
+        try:
+            async with anyio.create_task_group() as beating:
+                beating.start_soon(self._beat, name, {"cpu": "8", "memory": "64Gi", "pods": "100", **resources})
+                await eventually(lambda: self._is_schedulable(name), bool)
+                yield name
+                beating.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.api.request("DELETE", f"/api/v1/nodes/{name}")
+                for pod in (await self.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{name}"))["items"]:
+                    # There is no kubelet that would end it.
+                    path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+                    await self.api.request("DELETE", path, {"gracePeriodSeconds": 0})
+
+    async def _beat(self, name: str, resources: Mapping[str, str]) -> None:
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            ready = {"type": "Ready", "status": "True", "reason": "Simulated", "message": "", "lastHeartbeatTime": now}
+            status = {"capacity": resources, "allocatable": resources, "conditions": [ready]}
+            with contextlib.suppress(OSError):  # the API server may be away
+                await self.api.patch(f"/api/v1/nodes/{name}/status", {"status": status}, kind="strategic-merge-patch")
+            await anyio.sleep(_BEATS_EACH_S)
+
+    async def _is_schedulable(self, name: str) -> bool:
+        """Whether the controller has seen that the node is ready, and taken away what it had put on a new one."""
+        taints = (await self.api.get(f"/api/v1/nodes/{name}"))["spec"].get("taints", ())
+        return all(not taint["key"].startswith("node.kubernetes.io/") for taint in taints)
 
     async def _pods(self, namespace: str) -> list[str]:
         return [pod["metadata"]["name"] for pod in (await self.api.get(f"/api/v1/namespaces/{namespace}/pods"))["items"]]

@@ -14,7 +14,8 @@ from tests.cluster.cluster import Cluster
 from tests.e2e.go_programs import CannotPrepare
 from tests.e2e.programs import KUBELET_VERSION, prepare
 
-_LOGS = Path(__file__).parents[2] / "build" / "cluster"
+# Each process of pytest-xdist has a cluster of its own.
+_LOGS = Path(__file__).parents[2] / "build" / "cluster" / os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

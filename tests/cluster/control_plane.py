@@ -16,6 +16,7 @@ PORT = 6443
 POD_CIDR = "10.244.0.0/16"
 _SERVICE_CIDR = "10.96.0.0/16"
 _START_S = 60.0
+_CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 _ETCD = "http://127.0.0.1:2379"
 
 # The users that are no ServiceAccounts: name and groups. The token of each is its name and "-token".
@@ -77,11 +78,16 @@ class ControlPlane(Namespaces):
         await self._programs.pop("kube-apiserver").end(signal.SIGKILL)
 
     async def replace_service_account_key(self) -> None:
-        """Have the API server, which is not running, know another key when it starts: no token of a ServiceAccount is good any more.
-
-        The controller manager signs nothing that matters here and keeps the old one.
-        """
+        """Have the API server start again with another key: no token of a ServiceAccount is good any more."""
+        await self.kill_api_server()
         await self._make_key()
+        await self.start_api_server()
+
+    async def restart_controllers(self) -> None:
+        """Start the controller manager and the scheduler again, which have tokens of ServiceAccounts too."""
+        for program in _CONTROLLERS:
+            await self._programs.pop(program).end(signal.SIGTERM)
+        await self._start_controllers()
 
     async def is_ready(self) -> bool:
         try:
@@ -103,24 +109,19 @@ class ControlPlane(Namespaces):
         # What is written need not outlive this machine, and its disk is shared with builds.
         await self.start("etcd", *etcd, "--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync")
         await self.start_api_server()
-        for program, options in (
-            ("kube-controller-manager", self._controller_options()),
-            ("kube-scheduler", []),
-        ):
-            config = self.kubeconfig(f"system:{program}")
-            same = [f"--{kind}kubeconfig={config}" for kind in ("", "authentication-", "authorization-")]
-            self._programs[program] = await self.start(program, *same, "--leader-elect=false", "--bind-address=127.0.0.1", *options)
+        await self._start_controllers()
         # A pod can be made only when its ServiceAccount is there.
         await eventually(self._has_default_account, bool, within_s=_START_S)
 
-    def _controller_options(self) -> list[str]:
-        pki = self.run / "pki"
-        return [
-            "--use-service-account-credentials",
-            *(f"--service-account-private-key-file={pki / 'sa.key'}", f"--root-ca-file={self.ca}"),
-            # Those who restart a node would wait for these too.
-            *("--node-monitor-grace-period=20s", "--node-monitor-period=2s"),
-        ]
+    async def _start_controllers(self) -> None:
+        account = ("--use-service-account-credentials", f"--service-account-private-key-file={self.run / 'pki' / 'sa.key'}")
+        # Whoever takes a node away waits until it is noticed.
+        node = ("--node-monitor-grace-period=20s", "--node-monitor-period=2s")
+        for program in _CONTROLLERS:
+            config = self.kubeconfig(f"system:{program}")
+            same = [f"--{kind}kubeconfig={config}" for kind in ("", "authentication-", "authorization-")]
+            more = [*account, *node, f"--root-ca-file={self.ca}"] if program == "kube-controller-manager" else []
+            self._programs[program] = await self.start(program, *same, "--leader-elect=false", "--bind-address=127.0.0.1", *more)
 
     async def _has_default_account(self) -> bool:
         return await self.api.find("/api/v1/namespaces/default/serviceaccounts/default") is not None

@@ -1,5 +1,6 @@
 """Figures that are measured on the cluster, kept for whoever makes the table of all figures."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -8,6 +9,10 @@ FILE = Path(__file__).parents[2] / "build" / "cluster-figures.json"
 
 def write(name: str, value: float) -> None:
     """Keep a figure, to three digits behind the point."""
-    figures = json.loads(FILE.read_text()) if FILE.exists() else {}
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps({**figures, name: round(value, 3)}, indent=2) + "\n")
+    with FILE.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # tests run in several processes
+        file.seek(0)
+        figures = json.loads(file.read() or "{}")
+        file.truncate(0)
+        file.write(json.dumps({**figures, name: round(value, 3)}, indent=2) + "\n")

@@ -41,6 +41,11 @@ class ClusterNode(Machine):
         assert self._kubelet
         await self._kubelet.end(number)
 
+    async def restart_kubelet(self) -> None:
+        """Stop kubelet and start it again. It asks the API server anew for all that it knows of it, tokens of pods too."""
+        await self.stop_kubelet()
+        await self.start_kubelet()
+
     async def start_proxy(self) -> None:
         await self.start(
             "kube-proxy",

@@ -6,14 +6,15 @@ import time
 import anyio
 
 from tests.cluster import figures
-from tests.cluster.agent import CARDS, Agent
+from tests.cluster.agent import CARDS, NPU_NODE, Agent
 from tests.cluster.cluster import Cluster
 from tests.cluster.devices import allocatable_now, held, watch_allocatable
-from tests.cluster.pods import deployment, job, pod_spec, runs
+from tests.cluster.pods import deployment, pod_spec, runs
 from tests.scenarios.eventually import eventually
 
 UPGRADE_GAP_S = 2.0
 API_SERVER_AWAY_S = 60.0
+COUNT = "npu-agent.io/count"
 
 
 async def test_upgrades_and_a_rollback_under_running_pods_lose_no_card(cluster: Cluster, agent: Agent, namespace: str) -> None:
@@ -60,7 +61,8 @@ async def test_kubelet_has_all_cards_while_the_api_server_is_away(cluster: Clust
     await cluster.apply(deployment(namespace, "one", 1, pod_spec(1)))
     pods = await runs(cluster, namespace, 1)
     before = await held(node, namespace)
-    card = min(cluster.cards.cards.values(), key=lambda card: card.index or 0)
+    pod = (await agent.pod())["metadata"]["name"]
+    card = next(iter(cluster.cards.cards.values()))
     began = time.monotonic()
     await cluster.control.kill_api_server()
     try:
@@ -72,14 +74,40 @@ async def test_kubelet_has_all_cards_while_the_api_server_is_away(cluster: Clust
         await eventually(lambda: allocatable_now(node), lambda count: count == CARDS - 1, within_s=30)
         tree.set(card, "device_state", "0\n")
         await eventually(lambda: allocatable_now(node), lambda count: count == CARDS, within_s=30)
+        cluster.cards.take_out(card.uuid)
         await anyio.sleep(max(0.0, began + API_SERVER_AWAY_S - time.monotonic()))
     finally:
         await cluster.control.start_api_server()
+    try:
+        # What changed meanwhile is told, in its time: the agents of a large cluster do not all come at once.
+        await eventually(lambda: agent.labels(NPU_NODE), lambda labels: labels[COUNT] == str(CARDS - 1), within_s=120)
+    finally:
+        cluster.cards.put_in(card.uuid)
+    await eventually(lambda: agent.labels(NPU_NODE), lambda labels: labels[COUNT] == str(CARDS), within_s=20)
+    assert (await agent.pod())["metadata"]["name"] == pod
     assert await held(node, namespace) == before
-    # Kubelet, scheduler and controllers ask again within a minute, each in its time.
-    await cluster.apply(job(namespace, "after", pod_spec(1, command=["true"])))
-    await cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/after", "--timeout=120s", within_s=130)
     assert [_containers(pod) for pod in await runs(cluster, namespace, 1)] == [_containers(pod) for pod in pods]
+    for other in cluster.nodes:  # whose kubelets would ask again only after up to a minute
+        await other.restart_kubelet()
+
+
+async def test_the_agent_takes_the_token_that_kubelet_gives_it_when_the_old_one_is_no_longer_good(cluster: Cluster, agent: Agent) -> None:
+    started = [_containers(await agent.pod(node.node_name)) for node in cluster.nodes]
+    await cluster.control.replace_service_account_key()
+    await cluster.control.restart_controllers()
+    card = min(cluster.cards.cards)
+    cluster.cards.take_out(card)
+    try:
+        await agent.says("the token is not (or no longer) valid")
+        assert (await agent.labels(NPU_NODE))[COUNT] == str(CARDS)
+        for node in cluster.nodes:
+            # It keeps the tokens of pods, and would ask for others only after most of their hour.
+            await node.restart_kubelet()
+        await eventually(lambda: agent.labels(NPU_NODE), lambda labels: labels[COUNT] == str(CARDS - 1), within_s=120)
+    finally:
+        cluster.cards.put_in(card)
+    await agent.is_up()
+    assert [_containers(await agent.pod(node.node_name)) for node in cluster.nodes] == started
 
 
 def _containers(pod: dict[str, object]) -> object:
