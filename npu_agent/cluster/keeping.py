@@ -20,8 +20,8 @@ BETWEEN_S = 1.0
 EMPTY_S = 5.0
 """How long a node without a card is waited for one before its labels go: what was found before a restart may just be late."""
 
-REFUSED = (400, 401, 403, 405, 415, 422)
-"""Answers that come again until an administrator has done something."""
+REFUSED = (400, 403, 405, 415, 422)
+"""Answers that come again until an administrator has done something. 401 is none of them: kubelet may be about to bring another token."""
 
 W = TypeVar("W")
 

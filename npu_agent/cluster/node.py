@@ -21,7 +21,7 @@ MOST_CONFLICTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be so. `description` is None where labels are not ours to write; `with_taint` says whether the taint is."""
+    """What is to be so. `description` is None where labels are not ours to write; `with_taint` says whether a taint may be wanted."""
 
     description: Description | None
     taint: Taint | None = None
@@ -31,12 +31,15 @@ class Wanted:
 async def bring(api: ApiServer, name: str, wanted: Wanted) -> str:
     """Bring the node `name` in step with `wanted`, and return what cannot be so, empty if all can.
 
-    It is read first, and nothing is written where nothing differs. Raises errors.ClusterError.
+    It is read first, and nothing is written where nothing differs. A taint of ours goes, too, that a configuration before wanted.
+    Raises errors.ClusterError.
     """
     node = await api.request("GET", _path(name), accept=JSON if wanted.with_taint else METADATA)
     problem = ""
     if wanted.with_taint:
         problem = await _bring_taint(api, name, node, wanted.taint)
+    elif ANNOTATION in (node["metadata"].get("annotations") or {}):
+        problem = await _bring_taint(api, name, await api.request("GET", _path(name)), None)
     if wanted.description is not None and differs(node["metadata"], wanted.description):
         await _apply(api, name, node["metadata"], wanted.description)
     return problem

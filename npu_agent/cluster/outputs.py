@@ -97,6 +97,8 @@ async def tell_cluster(
     try:
         await Tending(Current(wanted), task, failed).run()
     finally:
+        for output in wanted.values():
+            tell(output.source, "")
         if labels == "nfd-file":
             # Nobody vouches for it any more. It is a small file, and there is no time to wait for a thread.
             with contextlib.suppress(OSError):

@@ -148,9 +148,23 @@ async def test_the_job_that_cleans_up_takes_what_is_ours_off_every_node_and_may_
     installed.kubectl("delete", "-f", "-", said=json.dumps(binding))
 
 
-async def test_without_the_option_the_taints_are_not_for_agents(real_api: RealApiServer) -> None:
-    policy = Chart(real_api.programs / "helm").render({"cluster": {"labels": "apply"}}).one("ValidatingAdmissionPolicy")
-    assert "object.spec == oldObject.spec" in [validation["expression"] for validation in policy["spec"]["validations"]]
+async def test_an_agent_that_is_to_taint_no_more_takes_its_taint_back(installed: RealApiServer, agent: ApiServer) -> None:
+    tainting = NodeOutput(agent, NODE, prefix="npu.example.com", taint=TAINT)
+    await tainting.bring(tainting.wanted(state(card())))
+    labelling = NodeOutput(agent, NODE, prefix="npu.example.com", taint=None)
+    await labelling.bring(labelling.wanted(state(card())))
+    assert [taint["key"] for taint in installed.taints(NODE)] == ["example.com/theirs"]
+    assert installed.labels(NODE)["npu.example.com/count"] == "1"
+
+
+def test_the_policy_is_the_same_whether_nodes_are_tainted_or_not(real_api: RealApiServer) -> None:
+    """Whoever switches taints off has the agents take theirs back."""
+    chart = Chart(real_api.programs / "helm")
+    policies = [
+        chart.render({"cluster": {"labels": "apply", "taint": {"enabled": enabled}}}).one("ValidatingAdmissionPolicy")["spec"]
+        for enabled in (False, True)
+    ]
+    assert policies[0] == policies[1]
 
 
 def test_a_release_that_has_no_such_policies_gets_none(real_api: RealApiServer) -> None:

@@ -157,6 +157,15 @@ async def test_the_taint_comes_with_a_card_and_goes_with_the_last_one(api: ApiDo
         assert ANNOTATION not in api.node("n1")["metadata"].get("annotations", {})
 
 
+async def test_a_taint_that_is_wanted_no_more_goes(api: ApiDouble) -> None:
+    api.node("n1")["spec"]["taints"] = [NOT_READY, {"key": TAINT.key, "value": TAINT.value, "effect": TAINT.effect}]
+    api.node("n1")["metadata"]["annotations"] = {ANNOTATION: str(TAINT)}
+    async with kept(api, Current(state(card()))):
+        await until(lambda: "furiosa.ai/npu.count" in api.labels("n1"), api)
+    assert api.taints("n1") == [NOT_READY]
+    assert ANNOTATION not in api.node("n1")["metadata"]["annotations"]
+
+
 async def test_a_taint_that_comes_between_our_read_and_our_write_stays(api: ApiDouble) -> None:
     others = [{"key": f"other-{number}", "effect": "NoSchedule"} for number in range(3)]
 
