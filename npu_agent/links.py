@@ -8,13 +8,13 @@ from pathlib import Path
 import anyio
 
 from npu_agent.core.errors import alone
+from npu_agent.core.host import Host
 from npu_agent.core.pool import Pool
 from npu_agent.core.registration import Registration
 from npu_agent.deviceplugin.comparison import SharedAnswer
 from npu_agent.deviceplugin.errors import FolderUnlinked
 from npu_agent.deviceplugin.folder import KUBELET_SOCKET, identity
 from npu_agent.deviceplugin.link import KubeletLink
-from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import remove_stale_sockets
 from npu_agent.flow.current import Current
 from npu_agent.flow.endless import without_end

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -45,11 +44,11 @@ def remove(folder: Path, name: str) -> None:
         (folder / name).unlink()
 
 
-def ours(folder: Path) -> Mapping[str, Path]:
-    """Return the files of ours that are there, by name. Raises OSError for a folder that cannot be read."""
+def ours(folder: Path) -> list[str]:
+    """Return the names of the files of ours that are there. Raises OSError for a folder that cannot be read."""
     with contextlib.suppress(FileNotFoundError):
-        return {name: folder / name for name in os.listdir(folder) if name.startswith(PREFIX) and name.endswith(".json")}
-    return {}
+        return [name for name in os.listdir(folder) if name.startswith(PREFIX) and name.endswith(".json")]
+    return []
 
 
 def _read(path: Path) -> bytes | None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -14,6 +14,7 @@ from npu_agent.cdi.errors import SpecUnwritable
 from npu_agent.cdi.spec import annotation_of, file_of, qualified, spec_of
 from npu_agent.core.accelerator import ContainerEdits, DeviceNode, Part
 from npu_agent.core.errors import AllocationError
+from npu_agent.core.host import Host
 from npu_agent.core.pool import Device
 from npu_agent.core.state import NodeState
 from npu_agent.flow.current import Current
@@ -31,16 +32,6 @@ Wanted = Mapping[str, Mapping[str, Part]]
 """The parts that the specs are to have, by resource and by the id of the device."""
 
 log = logging.getLogger(__name__)
-
-
-class Host(Protocol):
-    """What is asked for the content of a device."""
-
-    async def allocate(self, resource: str, devices: Sequence[Device]) -> ContainerEdits:
-        """Return what a container needs to use all of `devices`. Raises AllocationError."""
-
-    async def prepare(self, devices: Sequence[Device]) -> None:
-        """Prepare `devices` for a container that is about to start. Raises AllocationError."""
 
 
 class Handover:

@@ -6,12 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from npu_agent.core.rules import Check
-from npu_agent.schema.mistakes import shown
-
-
-def _folder_mistake(text: str) -> str:
-    is_folder = text.startswith("/") and "\0" not in text
-    return "" if is_folder else f"expected the whole path of a folder, got {shown(text)}"
+from npu_agent.schema.mistakes import folder_mistake
 
 
 class CdiSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +19,6 @@ class CdiSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
             " tells the names, for which the runtime must read CDI; `both` does both"
         ),
     ] = "nodes"
-    folder: Annotated[str, Check(_folder_mistake), Meta(description="where the runtime looks for specs that programs write")] = (
+    folder: Annotated[str, Check(folder_mistake), Meta(description="where the runtime looks for specs that programs write")] = (
         "/var/run/cdi"
     )

@@ -7,16 +7,11 @@ from msgspec import Meta
 
 from npu_agent.core.model_line import domain_mistake, is_label_name, label_key_mistake
 from npu_agent.core.rules import Check
-from npu_agent.schema.mistakes import shown
+from npu_agent.schema.mistakes import folder_mistake, shown
 
 
 def _value_mistake(text: str) -> str:
     return "" if not text or is_label_name(text) else f"expected at most 63 letters, digits, '-', '_' and '.', got {shown(text)}"
-
-
-def _folder_mistake(text: str) -> str:
-    is_folder = text.startswith("/") and "\0" not in text
-    return "" if is_folder else f"expected the whole path of a folder, got {shown(text)}"
 
 
 class NodeTaint(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +36,7 @@ class ClusterSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     ] = "off"
     prefix: Annotated[str, Check(domain_mistake), Meta(description="the domain of the labels that are the agent's own")] = "npu-agent.io"
     taint: Annotated[NodeTaint, Meta(description="a taint for as long as the node carries cards; none if absent")] | None = None
-    nfd_folder: Annotated[str, Check(_folder_mistake), Meta(description="where the worker of NFD looks for feature files")] = (
+    nfd_folder: Annotated[str, Check(folder_mistake), Meta(description="where the worker of NFD looks for feature files")] = (
         "/etc/kubernetes/node-feature-discovery/features.d"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from npu_agent.core.host import Host
 from npu_agent.core.pool import Pool
 from npu_agent.core.registration import Registration, RegistrationState
 from npu_agent.deviceplugin import folder as folders
@@ -26,7 +27,6 @@ from npu_agent.deviceplugin.listing import Listing
 from npu_agent.deviceplugin.reconcile import Decision, Facts, Step
 from npu_agent.deviceplugin.registration import KubeletConnection, chance
 from npu_agent.deviceplugin.reporting import Event, Problems, Subject, say
-from npu_agent.deviceplugin.service import Host
 from npu_agent.deviceplugin.socket import PluginSocket, is_ours
 from npu_agent.deviceplugin.streams import Streams
 from npu_agent.flow.current import Current

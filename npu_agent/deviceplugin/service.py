@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
 
 import anyio
 from grpclib.const import Status
@@ -23,6 +22,7 @@ from npu_agent.api.v1beta1 import (
 )
 from npu_agent.core.accelerator import ContainerEdits
 from npu_agent.core.errors import AllocationError
+from npu_agent.core.host import Host
 from npu_agent.core.pool import Device, Pool
 from npu_agent.core.preferred import prefer
 from npu_agent.core.text import printable
@@ -46,16 +46,6 @@ SPARE_IDS = 1000
 SHOWN_IDS = 5
 
 log = logging.getLogger(__name__)
-
-
-class Host(Protocol):
-    """What the service needs of the rest of the agent."""
-
-    async def allocate(self, resource: str, devices: Sequence[Device]) -> ContainerEdits:
-        """Return what a container needs to use all of `devices`, with every node seen on the host. Raises AllocationError."""
-
-    async def prepare(self, devices: Sequence[Device]) -> None:
-        """Prepare `devices` for a container that is about to start. Raises AllocationError."""
 
 
 class DevicePluginService(DevicePluginBase):

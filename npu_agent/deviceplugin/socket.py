@@ -14,12 +14,13 @@ import anyio
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from npu_agent.api.v1beta1 import DevicePluginStub, Empty
+from npu_agent.core.host import Host
 from npu_agent.core.pool import Pool
 from npu_agent.core.text import printable
 from npu_agent.deviceplugin.errors import OwnSocketBroken
 from npu_agent.deviceplugin.lists import DeviceList
 from npu_agent.deviceplugin.reporting import Event, say
-from npu_agent.deviceplugin.service import DevicePluginService, Host
+from npu_agent.deviceplugin.service import DevicePluginService
 from npu_agent.flow.current import Current
 from npu_agent.rpc.calls import call
 from npu_agent.rpc.channel import BoundedChannel

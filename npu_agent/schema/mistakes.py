@@ -144,3 +144,9 @@ def _child(lines: Lines, step: re.Match[str]) -> Lines | None:
                 return fields.get(step["key"])
             return next((child for key, child in fields.items() if shown(key) == step["shown"]), None)
     return None
+
+
+def folder_mistake(text: str) -> str:
+    """Return what is wrong with the whole path of a folder of the host, empty if nothing is."""
+    is_folder = text.startswith("/") and "\0" not in text
+    return "" if is_folder else f"expected the whole path of a folder, got {shown(text)}"
