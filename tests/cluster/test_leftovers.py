@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from tests.e2e import keeper
+from tests.e2e.processes import processes_with
 from tests.scenarios.eventually import eventually
 
 _TESTS = """
@@ -34,7 +35,7 @@ async def test_nothing_is_left_of_a_cluster_whose_tests_are_killed(programs: Pat
     with anyio.fail_after(120):
         runs = [Path(name) for name in (await tests.stdout.readline()).decode().split()]
     assert len(runs) == 3
-    assert all([await _processes(run) for run in runs])
+    assert all([await processes_with(str(run)) for run in runs])
     tests.send_signal(signal.SIGKILL)
     await tests.wait()
     await eventually(lambda: _left(runs), lambda left: not left, within_s=60)
@@ -47,18 +48,5 @@ async def _left(runs: list[Path]) -> list[str]:
         cgroups = [hierarchy / run.name for hierarchy in keeper.hierarchies()]
         left += [str(path) for path in (run, Path("/var/lib/kubelet", run.name), *cgroups) if path.exists()]
         left += [line for line in Path("/proc/mounts").read_text().splitlines() if str(run) in line]
-        left += await _processes(run)
+        left += await processes_with(str(run))
     return left
-
-
-async def _processes(run: Path) -> list[str]:
-    """Return the processes that name the machine in their command line: its keeper and programs."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it has ended
-            continue
-        if str(run) in line:
-            found.append(line)
-    return found

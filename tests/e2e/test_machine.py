@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from tests.e2e import keeper
+from tests.e2e.processes import processes_with
 from tests.scenarios.eventually import eventually
 
 _TESTS = """
@@ -44,11 +45,11 @@ async def test_nothing_is_left_of_a_machine_when_its_tests_end_by(number: signal
     with anyio.fail_after(30):
         run = Path((await tests.stdout.readline()).decode().strip())
     assert _cgroups(run.name)
-    assert await _processes(str(run))
+    assert await processes_with(str(run))
     tests.send_signal(number)
     with anyio.fail_after(30):
         await tests.wait()
-    await eventually(lambda: _processes(str(run)), lambda left: not left)
+    await eventually(lambda: processes_with(str(run)), lambda left: not left)
     assert not run.exists()
     assert not _cgroups(run.name)
     assert not Path("/var/lib/kubelet", run.name).exists()
@@ -57,16 +58,3 @@ async def test_nothing_is_left_of_a_machine_when_its_tests_end_by(number: signal
 
 def _cgroups(name: str) -> list[Path]:
     return [hierarchy / name for hierarchy in keeper.hierarchies() if (hierarchy / name).exists()]
-
-
-async def _processes(text: str) -> list[str]:
-    """Return the processes that have `text` in their command line: the keeper, containerd, its shims and kubelet."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it has ended
-            continue
-        if text in line:
-            found.append(line)
-    return found
