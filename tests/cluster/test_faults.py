@@ -1,6 +1,7 @@
 """What goes away in a cluster and comes back: the agent by an upgrade, a whole node, the API server."""
 
 import os
+import statistics
 import time
 
 import anyio
@@ -33,9 +34,9 @@ async def test_upgrades_and_a_rollback_under_running_pods_lose_no_card(cluster: 
         gaps.append(watch.longest_at_zero_s())
     assert [_containers(pod) for pod in await runs(cluster, namespace, 2)] == [_containers(pod) for pod in pods]
     assert min(gaps) > 0
-    figures.write("upgrade_gap_s", min(gaps))
+    figures.write("upgrade_gap_s", statistics.median(gaps))
     # What else this machine does makes it longer: its processors are shared by all who want to run.
-    assert min(gaps) <= UPGRADE_GAP_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), gaps
+    assert max(gaps) <= UPGRADE_GAP_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), gaps
 
 
 async def test_a_node_whose_power_went_comes_back_with_its_deployment(cluster: Cluster, agent: Agent, namespace: str) -> None:

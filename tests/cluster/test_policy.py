@@ -1,6 +1,5 @@
 """What an agent may do to nodes by the chart's ClusterRole and admission policy, and what it may not."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any
@@ -140,7 +139,6 @@ async def test_the_job_that_cleans_up_takes_what_is_ours_off_every_node_and_may_
         "subjects": [{"kind": "ServiceAccount", "name": "npu-agent-cleanup", "namespace": "npu"}],
     }
     installed.apply(role, binding)
-    await asyncio.sleep(0)
     cleaner = installed.client(installed.token("npu-agent-cleanup"))
     assert f"taint {TAINT}" in (await clean(cleaner, NODE)).gone
     assert installed.labels(NODE) == {"example.com/theirs": "stays"}
